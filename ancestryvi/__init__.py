@@ -1,0 +1,41 @@
+"""Maps and clusters of genetic ancestry by denoising diffusion variational inference.
+
+The public names are loaded when first used, so that importing the package does not import torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ancestryvi.estimators import AncestryDDVI
+    from ancestryvi.genotypes import Genotypes, read_genotypes, read_scores
+    from ancestryvi.preprocess import GenotypePCA
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AncestryDDVI": "ancestryvi.estimators",
+    "GenotypePCA": "ancestryvi.preprocess",
+    "Genotypes": "ancestryvi.genotypes",
+    "read_genotypes": "ancestryvi.genotypes",
+    "read_scores": "ancestryvi.genotypes",
+}
+
+__all__ = [
+    "AncestryDDVI",
+    "GenotypePCA",
+    "Genotypes",
+    "__version__",
+    "read_genotypes",
+    "read_scores",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'ancestryvi' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,589 @@
+"""`AncestryDDVI`: the scikit-learn face of DDVI."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from numbers import Integral, Real
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+    clone,
+)
+from sklearn.mixture import GaussianMixture
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+from tqdm import tqdm
+
+from ancestryvi.genotypes import Genotypes
+from ancestryvi.models.ddvi import DDVI
+from ancestryvi.models.diffusion import GaussianDiffusion
+from ancestryvi.models.priors import MixturePrior
+from ancestryvi.models.schedules import cosine_alpha_bar
+from ancestryvi.preprocess import GenotypePCA
+from ancestryvi.preprocess.inputs import is_anndata, is_path, looks_like_dosages
+from ancestryvi.training import History, Phase, resolve_device, train_phase
+from ancestryvi.training.wake_sleep import dreaming, wake_sleep, warm_start
+
+PHASE_SHARES = (0.6, 0.15, 0.25)
+"""Shares of the epochs that go to warm start, dreaming, and wake-sleep."""
+
+AUTO_EPOCHS = 240
+MIN_AUTO_STEPS = 1500
+MAX_AUTO_STEPS = 6000
+"""`n_epochs="auto"`: so many epochs, but at least and at most so many batches in all."""
+
+N_DRAWS = 32
+"""Posterior draws per sample behind `predict_proba` and `score_samples`; the same noise for every
+sample and every call, so that results are deterministic and do not depend on other rows."""
+
+ROWS_AT_ONCE = 512
+"""Samples whose posterior is evaluated at once, which bounds memory."""
+
+
+class AncestryDDVI(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
+):
+    """Map and clusters of ancestry by denoising diffusion variational inference.
+
+    A deep latent-variable model p(z) p(x | z) of PC scores x: the prior p(z) is a mixture whose
+    components are the clusters, and the posterior q(z | x) is a diffusion model in the latent
+    space, trained by wake-sleep. The map is the read-out of that posterior.
+
+    Parameters
+    ----------
+    n_clusters : int, default=20
+        Number K of components of the prior. Components that own no sample after training are
+        dropped, so that `labels_` has no gap.
+    n_components : int, default=2
+        Dimension of the latent space; 2 for a map.
+    n_diffusion_steps : int, default=10
+        Number T of diffusion steps of the posterior.
+    beta_reg : float, default=1.0
+        Weight of the prior terms of the wake objective; 1 makes it the ELBO.
+    beta_diff : float, default=1.0
+        Weight of the sleep objective.
+    n_epochs : int or "auto", default="auto"
+        Passes over the samples, all phases together. "auto" is 240, changed where needed so that
+        there are 1,500 to 6,000 batches in all.
+    batch_size : int, default=256
+        Samples per step.
+    input : {"auto", "genotypes", "features"}, default="auto"
+        What X is. "auto" takes a path, Genotypes, or a matrix of 0, 1, 2 and missing (-1 or NaN)
+        for genotypes, and any other matrix for features.
+    pca : GenotypePCA, optional
+        How genotypes become features; a clone of it is fitted. Default: ``GenotypePCA()``.
+    device : str, default="auto"
+        "auto" (a CUDA GPU where there is one, else the CPU), "cpu", "cuda" or "mps". Training only;
+        a fitted model is on the CPU.
+    random_state : int, RandomState or None, default=None
+        Seed. The same seed on the same machine gives the same result; global random states are
+        neither used nor changed.
+    progress : bool, default=False
+        Show a progress bar while training.
+
+    Attributes
+    ----------
+    embedding_ : ndarray of shape (n_samples, n_components)
+        The map of the training samples; equal to ``transform`` of them. Samples that the genotype
+        quality control set aside are placed as new ones; NaN for samples without any call.
+    labels_ : ndarray of shape (n_samples,)
+        Cluster of each training sample, from 0; cluster 0 is the largest.
+    cluster_centers_ : ndarray of shape (n_clusters_, n_components)
+        Means of the prior components.
+    weights_ : ndarray of shape (n_clusters_,)
+        Weights of the prior components.
+    n_clusters_ : int
+        Number of components that own a sample.
+    elbo_ : float
+        Mean of ``score_samples`` over the training samples, in nats.
+    history_ : History
+        Every term of every objective, per epoch.
+    n_iter_ : int
+        Number of epochs run.
+    pca_ : GenotypePCA or None
+        The fitted components when X is genotypes.
+    input_ : {"genotypes", "features"}
+        What X was taken for.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of str
+        Names of the columns, where X has them.
+
+    References
+    ----------
+    Piriyakulkij, Wang and Kuleshov (2025), Denoising Diffusion Variational Inference: Diffusion
+    Models as Expressive Variational Posteriors, AAAI 39(19):19921-19930. Objective: equations 5 to
+    9; clustering: section 4.2, first strategy.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> X, _ = make_blobs(90, centers=3, n_features=5, random_state=0)
+    >>> model = AncestryDDVI(n_clusters=3, n_epochs=200, random_state=0)
+    >>> model.fit_transform(X).shape
+    (90, 2)
+    >>> model.predict_proba(X).shape
+    (90, 3)
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 20,
+        *,
+        n_components: int = 2,
+        n_diffusion_steps: int = 10,
+        beta_reg: float = 1.0,
+        beta_diff: float = 1.0,
+        n_epochs: int | str = "auto",
+        batch_size: int = 256,
+        input: str = "auto",
+        pca: GenotypePCA | None = None,
+        device: str = "auto",
+        random_state: Any = None,
+        progress: bool = False,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.n_components = n_components
+        self.n_diffusion_steps = n_diffusion_steps
+        self.beta_reg = beta_reg
+        self.beta_diff = beta_diff
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.input = input
+        self.pca = pca
+        self.device = device
+        self.random_state = random_state
+        self.progress = progress
+
+    # ------------------------------------------------------------------------------- fitting
+
+    def fit(self, X: Any, y: Any = None) -> AncestryDDVI:
+        """Fit the map and the clusters.
+
+        Parameters
+        ----------
+        X : ndarray, DataFrame, AnnData or Genotypes of shape (n_samples, n_features), or path(s)
+            Features such as PC scores, or genotypes; see `input`.
+        y : ignored
+
+        Returns
+        -------
+        self : AncestryDDVI
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or X is not a finite matrix of at least 2 samples.
+        TrainingError
+            If the loss becomes non-finite; says in which epoch and batch.
+
+        Warns
+        -----
+        UserWarning
+            If there are fewer samples than clusters; as many clusters as samples are fitted then.
+        """
+        self._check_parameters()
+        features = self._fit_features(X)
+        usable = ~np.isnan(features).any(axis=1)
+        fitted = usable if self.pca_ is None else self.pca_.fit_samples_
+        self._train(features[fitted])
+        return self._read_out(features)
+
+    def _check_parameters(self) -> None:
+        """Raise ValueError for the first parameter out of range."""
+        for name, kind, least in [
+            ("n_clusters", Integral, 1),
+            ("n_components", Integral, 1),
+            ("n_diffusion_steps", Integral, 1),
+            ("batch_size", Integral, 1),
+            ("beta_reg", Real, 0),
+            ("beta_diff", Real, 0),
+        ]:
+            value = getattr(self, name)
+            if not isinstance(value, kind) or isinstance(value, bool) or not value >= least:
+                noun = "an int" if kind is Integral else "a number"
+                raise ValueError(
+                    f"The {name!r} parameter of AncestryDDVI must be {noun} of at least {least}. "
+                    f"Got {value!r} instead."
+                )
+        if self.n_epochs != "auto" and not (
+            isinstance(self.n_epochs, Integral) and self.n_epochs >= 1
+        ):
+            raise ValueError(
+                "The 'n_epochs' parameter of AncestryDDVI must be 'auto' or an int of at least 1. "
+                f"Got {self.n_epochs!r} instead."
+            )
+        if self.input not in ("auto", "genotypes", "features"):
+            raise ValueError(
+                "The 'input' parameter of AncestryDDVI must be 'auto', 'genotypes' or 'features'. "
+                f"Got {self.input!r} instead."
+            )
+
+    def _fit_features(self, X: Any) -> NDArray[np.float64]:
+        """Decide what X is, fit `pca_` if it is genotypes, and return features."""
+        self.input_ = self.input if self.input != "auto" else _kind_of_input(X)
+        if self.input_ == "features":
+            self.pca_ = None
+            return validate_data(
+                self, _matrix(X), dtype=np.float64, ensure_min_samples=2
+            )
+        self.pca_ = clone(self.pca) if self.pca is not None else GenotypePCA()
+        self.pca_.fit(X)
+        self.n_features_in_ = self.pca_.n_features_in_
+        return self._features(X)
+
+    def _features(self, X: Any) -> NDArray[np.float64]:
+        """Features of samples of any origin, as the fitted model takes them."""
+        check_is_fitted(self, "input_")
+        if self.input_ == "genotypes":
+            return self.pca_.transform(X)
+        return validate_data(self, _matrix(X), dtype=np.float64, reset=False)
+
+    def _train(self, features: NDArray[np.float64]) -> None:
+        """Run the phases and keep the trained module on the CPU."""
+        random = check_random_state(self.random_state)
+        device = resolve_device(self.device)
+        seed = int(random.randint(2**31 - 1))
+        self.centre_ = features.mean(axis=0)
+        self.unit_ = float(np.sqrt(np.square(features - self.centre_).mean())) or 1.0
+        x = torch.as_tensor(self._standardise(features), dtype=torch.float32, device=device)
+        order = torch.Generator().manual_seed(seed)
+        noise = torch.Generator(device=device).manual_seed(seed)
+
+        model = self._new_module(x, seed).to(device)
+        warm, dreams, joint = self._epochs(len(x))
+        self.history_ = History()
+        with tqdm(
+            total=warm + dreams + joint,
+            desc="training",
+            unit="epoch",
+            disable=None if self.progress else True,
+        ) as bar:
+
+            def run(phase: Phase) -> None:
+                train_phase(
+                    phase,
+                    x,
+                    batch_size=self.batch_size,
+                    generator=order,
+                    history=self.history_,
+                    progress=bar,
+                )
+
+            run(warm_start(model, warm, self.beta_reg, noise))
+            model.prior = self._fit_prior(model, x, random).to(device)
+            run(dreaming(model, dreams, noise))
+            run(wake_sleep(model, joint, self.beta_reg, self.beta_diff, noise))
+        self.n_iter_ = len(self.history_)
+        self._module = model.cpu().double().requires_grad_(False)
+
+    def _epochs(self, n_samples: int) -> tuple[int, int, int]:
+        """Epochs of each phase."""
+        if isinstance(self.n_epochs, str):
+            n_batches = math.ceil(n_samples / self.batch_size)
+            n_steps = min(max(AUTO_EPOCHS * n_batches, MIN_AUTO_STEPS), MAX_AUTO_STEPS)
+            total = math.ceil(n_steps / n_batches)
+        else:
+            total = int(self.n_epochs)
+        warm, dreams, joint = (max(1, round(total * share)) for share in PHASE_SHARES)
+        return warm, dreams, joint
+
+    def _new_module(self, x: Tensor, seed: int) -> DDVI:
+        """The untrained model, whose prior is one standard normal."""
+        lowest = x.std(dim=0, correction=0).min().clamp(min=0.05).cpu()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            prior = MixturePrior(torch.zeros(1, self.n_components), torch.ones(1), torch.ones(1))
+            diffusion = GaussianDiffusion(cosine_alpha_bar(self.n_diffusion_steps))
+            return DDVI(x.shape[1], prior, diffusion, lowest.repeat(x.shape[1]))
+
+    def _fit_prior(self, model: DDVI, x: Tensor, random: np.random.RandomState) -> MixturePrior:
+        """A mixture fitted to the latents of the warm start, widened by their posterior spread."""
+        with torch.no_grad():
+            encoding = model.encode(x)
+        latents = encoding.mean.double().cpu().numpy()
+        spread = float((2.0 * encoding.log_scale).exp().mean())
+        n_clusters = min(self.n_clusters, len(latents))
+        if n_clusters < self.n_clusters:
+            warnings.warn(
+                f"n_clusters={self.n_clusters} is more than the {n_clusters} samples to fit on; "
+                f"fitting {n_clusters} clusters.",
+                stacklevel=4,
+            )
+        mixture = GaussianMixture(
+            n_clusters,
+            covariance_type="spherical",
+            reg_covar=1e-5,
+            max_iter=500,
+            n_init=5,
+            random_state=random,
+        ).fit(latents)
+        scales = np.sqrt(mixture.covariances_ + spread)
+        return MixturePrior(
+            torch.as_tensor(mixture.means_, dtype=torch.float32),
+            torch.as_tensor(mixture.weights_, dtype=torch.float32),
+            torch.as_tensor(scales, dtype=torch.float32),
+        )
+
+    def _read_out(self, features: NDArray[np.float64]) -> AncestryDDVI:
+        """Drop empty clusters, order the others by size, and set the fitted attributes."""
+        while True:
+            labels = _argmax(self._probabilities(features))
+            sizes = np.bincount(labels[labels >= 0], minlength=self._module.prior.n_clusters)
+            order = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]
+            if np.array_equal(order, np.arange(len(sizes))):
+                break
+            self._module.prior = self._module.prior.keep(torch.as_tensor(order))
+        self._publish()
+        self.labels_ = labels
+        self.embedding_ = self._map(features)
+        self.elbo_ = float(np.nanmean(self._elbo(features)))
+        return self
+
+    def _publish(self) -> None:
+        """Attributes that copy parameters of the module."""
+        prior = self._module.prior
+        self.cluster_centers_ = prior.means.detach().numpy().copy()
+        self.weights_ = prior.log_weights.detach().exp().numpy()
+        self.n_clusters_ = prior.n_clusters
+        self._n_features_out = self.cluster_centers_.shape[1]
+
+    # --------------------------------------------------------------------------- the read-out
+
+    def transform(self, X: Any) -> NDArray[np.float64]:
+        """Place samples on the map: the latent that the posterior's means lead to.
+
+        Every reverse step of the diffusion takes its mean, so the result is deterministic and a
+        row's place does not depend on the others.
+
+        Parameters
+        ----------
+        X : as for `fit`
+
+        Returns
+        -------
+        embedding : ndarray of shape (n_samples, n_components)
+            NaN for samples without any call.
+        """
+        return self._map(self._features(X))
+
+    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float64]:
+        """Fit, and return the map of the training samples; equals ``fit(X).transform(X)``."""
+        return self.fit(X).embedding_
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Probability of each cluster: the posterior mean of p(component | z).
+
+        These are probabilities of belonging to a component of the prior. They are not admixture
+        proportions.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_clusters_)
+            Rows sum to 1; NaN for samples without any call.
+        """
+        return self._probabilities(self._features(X))
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """The most probable cluster of each sample, of shape (n_samples,); -1 without any call."""
+        return _argmax(self.predict_proba(X))
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """ELBO of each sample: a lower bound of its log density, in nats, of shape (n_samples,).
+
+        The mean over `N_DRAWS` draws from the posterior (equation 5), per unit volume of X.
+        """
+        return self._elbo(self._features(X))
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean of `score_samples` over the samples of X."""
+        return float(np.nanmean(self.score_samples(X)))
+
+    def posterior_samples(
+        self, X: Any, n_samples: int = 100, random_state: Any = None
+    ) -> NDArray[np.float64]:
+        """Draws from q(z | x): where on the map each sample could be.
+
+        Parameters
+        ----------
+        X : as for `fit`
+        n_samples : int, default=100
+            Draws per row of X.
+        random_state : int, RandomState or None, default=None
+
+        Returns
+        -------
+        draws : ndarray of shape (n_rows, n_samples, n_components)
+        """
+        features = self._features(X)
+        random = check_random_state(random_state)
+        generator = torch.Generator().manual_seed(int(random.randint(2**31 - 1)))
+
+        def draw(x: Tensor) -> Tensor:
+            shape = (self._module.diffusion.n_steps + 1, n_samples, len(x), self._module.n_latent)
+            noise = torch.randn(shape, generator=generator, dtype=x.dtype)
+            return self._module.infer(self._module.encode(x), noise).transpose(0, 1)
+
+        return self._evaluate(draw, features, (n_samples, self._module.n_latent))
+
+    # ---------------------------------------------------------------------- the generative model
+
+    def sample(
+        self, n_samples: int = 1, random_state: Any = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Draw samples from the generative model, observation noise included.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState or None, default=None
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            In the units of the features: PC scores when the model was fitted on genotypes.
+        labels : ndarray of shape (n_samples,)
+            The component that each was drawn from, as `sklearn.mixture.GaussianMixture.sample`.
+        """
+        check_is_fitted(self)
+        random = check_random_state(random_state)
+        generator = torch.Generator().manual_seed(int(random.randint(2**31 - 1)))
+        with torch.no_grad():
+            component, x = self._module.dream(n_samples, generator)[1:]
+        return self._restore(x.numpy()), component.numpy()
+
+    def inverse_transform(self, Z: Any) -> NDArray[np.float64]:
+        """Features at places of the map: the mean of p(x | z).
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components)
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            PC scores when the model was fitted on genotypes.
+        """
+        check_is_fitted(self)
+        with torch.no_grad():
+            x = self._module.decoder(torch.as_tensor(np.asarray(Z, dtype=np.float64)))
+        return self._restore(x.numpy())
+
+    # ------------------------------------------------------------------------------ persistence
+
+    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the fitted model to a directory, whole or not at all.
+
+        The directory holds JSON, safetensors and TSV files and no sample of the training data
+        other than its place on the map, without its id.
+
+        Raises
+        ------
+        OutputError
+            If the directory exists (and is not to be overwritten) or cannot be written.
+        """
+        from ancestryvi.estimators.artifact import save_model
+
+        check_is_fitted(self)
+        save_model(self, path, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> AncestryDDVI:
+        """Read a model that `save` wrote; nothing in it is executed.
+
+        Raises
+        ------
+        ModelFormatError
+            If the directory is no model, is damaged, or is of a newer version.
+        """
+        from ancestryvi.estimators.artifact import load_model
+
+        return load_model(path)
+
+    # --------------------------------------------------------------------------------- internals
+
+    def _standardise(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Features centred and divided by their one common scale."""
+        return (features - self.centre_) / self.unit_
+
+    def _restore(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The inverse of `_standardise`."""
+        return x * self.unit_ + self.centre_
+
+    def _evaluate(
+        self,
+        function: Callable[[Tensor], Tensor],
+        features: NDArray[np.float64],
+        shape: tuple[int, ...],
+    ) -> NDArray[np.float64]:
+        """A function of rows, in double precision and by blocks; rows with NaN give NaN."""
+        result = np.full((len(features), *shape), np.nan)
+        usable = np.flatnonzero(~np.isnan(features).any(axis=1))
+        for start in range(0, len(usable), ROWS_AT_ONCE):
+            rows = usable[start : start + ROWS_AT_ONCE]
+            with torch.no_grad():
+                x = torch.as_tensor(self._standardise(features[rows]))
+                result[rows] = function(x).numpy()
+        return result
+
+    def _draws(self) -> Tensor:
+        """Fixed noise of `N_DRAWS` posterior draws, the same for every row; second half mirrored."""
+        generator = torch.Generator().manual_seed(0)
+        shape = (self._module.diffusion.n_steps + 1, N_DRAWS // 2, 1, self._module.n_latent)
+        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+        return torch.cat([noise, -noise], dim=1)
+
+    def _map(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Deterministic latents of features."""
+        still = torch.zeros(self._module.diffusion.n_steps + 1, 1, 1, dtype=torch.float64)
+        return self._evaluate(
+            lambda x: self._module.infer(self._module.encode(x), still),
+            features,
+            (self._module.n_latent,),
+        )
+
+    def _probabilities(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Posterior mean of the responsibilities."""
+        noise = self._draws()
+
+        def responsibilities(x: Tensor) -> Tensor:
+            z = self._module.infer(self._module.encode(x), noise)
+            return self._module.prior.responsibilities(z).mean(0)
+
+        return self._evaluate(responsibilities, features, (self._module.prior.n_clusters,))
+
+    def _elbo(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Posterior mean of the bound, in nats per unit volume of the features."""
+        noise = self._draws()
+        bound = self._evaluate(lambda x: self._module.elbo(x, noise).elbo.mean(0), features, ())
+        return bound - features.shape[1] * math.log(self.unit_)
+
+
+def _kind_of_input(X: Any) -> str:
+    """What `input="auto"` takes X for."""
+    if isinstance(X, Genotypes) or is_path(X):
+        return "genotypes"
+    return "genotypes" if looks_like_dosages(X.X if is_anndata(X) else X) else "features"
+
+
+def _matrix(X: Any) -> Any:
+    """The matrix of an AnnData with the ids and names of its axes; anything else as it is."""
+    return X.to_df() if is_anndata(X) else X
+
+
+def _argmax(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The most probable column of each row, -1 for rows of NaN."""
+    labels = np.nan_to_num(probabilities, nan=-1.0).argmax(axis=1).astype(np.int64)
+    labels[np.isnan(probabilities[:, 0])] = -1
+    return labels

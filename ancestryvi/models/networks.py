@@ -1,0 +1,66 @@
+"""The multilayer perceptrons that the models are made of."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def mlp(n_inputs: int, n_hidden: int, n_layers: int, n_outputs: int) -> nn.Sequential:
+    """Fully connected network with SiLU activations and a linear output.
+
+    No normalisation layer and no dropout: the output of a row never depends on its batch.
+    """
+    widths = [n_inputs] + [n_hidden] * n_layers
+    layers: list[nn.Module] = []
+    for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+        layers += [nn.Linear(n_in, n_out), nn.SiLU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], n_outputs))
+
+
+def zero_init(layer: nn.Linear) -> nn.Linear:
+    """The same layer with output 0 for every input, so that training starts from "no change"."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Denoiser(nn.Module):
+    """Network of (y_t, t, features of x): a correction to the Gaussian belief about z.
+
+    Parameters
+    ----------
+    n_latent : int
+        Dimension of z and y_t.
+    n_features : int
+        Dimension of the features of x.
+    n_steps : int
+        Number T of diffusion steps; each has a learned embedding.
+    n_hidden : int
+        Width of the two hidden layers.
+
+    Notes
+    -----
+    `context` is computed once for a batch of x and reused in all T steps.
+    """
+
+    def __init__(self, n_latent: int, n_features: int, n_steps: int, n_hidden: int) -> None:
+        super().__init__()
+        self.from_features = nn.Linear(n_features, n_hidden)
+        self.from_y = nn.Linear(n_latent, n_hidden, bias=False)
+        self.from_step = nn.Embedding(n_steps + 1, n_hidden)
+        self.hidden = nn.Linear(n_hidden, n_hidden)
+        self.output = zero_init(nn.Linear(n_hidden, 2 * n_latent))
+        self.activation = nn.SiLU()
+
+    def context(self, features: Tensor) -> Tensor:
+        """What the features contribute, of shape (..., n_hidden)."""
+        return self.from_features(features)
+
+    def forward(self, y: Tensor, t: Tensor | int, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Shift and log scale of the belief about z, each of shape (..., n_latent)."""
+        step = self.from_step(torch.as_tensor(t, device=y.device))
+        hidden = self.activation(self.from_y(y) + step + context)
+        hidden = self.activation(self.hidden(hidden))
+        shift, log_scale = self.output(hidden).chunk(2, dim=-1)
+        return shift, log_scale

@@ -1,0 +1,66 @@
+"""What a user may hand to an estimator, brought to one of two forms: genotypes or features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ancestryvi.genotypes import Genotypes, read_genotypes
+
+
+def is_path(X: Any) -> bool:
+    """Whether X names one file or a list of files."""
+    if isinstance(X, str | PathLike):
+        return True
+    return (
+        isinstance(X, Sequence) and len(X) > 0 and all(isinstance(x, str | PathLike) for x in X)
+    )
+
+
+def is_anndata(X: Any) -> bool:
+    """Whether X is an AnnData, without importing anndata."""
+    return any(cls.__module__.partition(".")[0] == "anndata" for cls in type(X).__mro__)
+
+
+def looks_like_dosages(X: Any) -> bool:
+    """Whether every entry of a matrix is 0, 1, 2 or missing (-1 or NaN), and 2 occurs.
+
+    The last condition keeps indicator variables from passing for genotypes.
+
+    Examples
+    --------
+    >>> looks_like_dosages([[0, 1, 2], [2, -1, 0]]), looks_like_dosages([[0, 1], [1, 0]])
+    (True, False)
+    """
+    values = X.to_numpy() if isinstance(X, pd.DataFrame) else np.asarray(X)
+    if values.ndim != 2 or values.dtype.kind not in "iuf" or values.size == 0:
+        return False
+    found = np.unique(values[~np.isnan(values)] if values.dtype.kind == "f" else values)
+    return bool(np.isin(found, [-1, 0, 1, 2]).all() and 2 in found)
+
+
+def as_genotypes(X: Any) -> Genotypes:
+    """Genotypes from a container, a matrix of dosages, or path(s).
+
+    Parameters
+    ----------
+    X : Genotypes, AnnData, DataFrame, ndarray of shape (n_samples, n_variants), path or paths
+
+    Raises
+    ------
+    InputFormatError
+        If the entries are not 0, 1, 2 or missing (-1 or NaN).
+    """
+    if isinstance(X, Genotypes):
+        return X
+    if is_path(X):
+        return read_genotypes(X)
+    if is_anndata(X):
+        return Genotypes.from_anndata(X)
+    if isinstance(X, pd.DataFrame):
+        return Genotypes.from_dosages(X.to_numpy(), [str(name) for name in X.index])
+    return Genotypes.from_dosages(np.asarray(X))

@@ -1,0 +1,311 @@
+"""`GenotypePCA`: principal components of genotypes, exact, by blocks of variants."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+from scipy.linalg.blas import ssyrk
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from ancestryvi.exceptions import NoVariantsError, SampleError
+from ancestryvi.genotypes import Genotypes
+from ancestryvi.genotypes.alleles import VariantMatch
+from ancestryvi.preprocess.inputs import as_genotypes
+from ancestryvi.preprocess.ld import locate_unlinked
+from ancestryvi.preprocess.project import align, least_squares_scores
+from ancestryvi.preprocess.quality import QualityReport, quality_control, variant_blocks
+from ancestryvi.preprocess.scaling import patterson_parameters, patterson_scale
+from ancestryvi.preprocess.spectrum import count_significant
+
+MIN_AUTO_COMPONENTS = 2
+MAX_AUTO_COMPONENTS = 50
+"""Range of `n_components="auto"`. Beyond 50, families and noise outnumber populations."""
+
+
+class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Principal components of genotypes: quality control, LD thinning, Patterson scaling, PCA.
+
+    Exact, from the n x n relationship matrix accumulated over blocks of variants; the scaled
+    matrix of all variants is never held. Scores are U S and loadings have length 1, so that scores
+    are the scaled dosages times the loadings. Missing calls count as the variant's mean.
+
+    Parameters
+    ----------
+    n_components : int or "auto", default="auto"
+        Number of components. "auto" takes those whose eigenvalue exceeds that of unstructured
+        samples in the Tracy-Widom test of Patterson et al. (2006) at 5 %, at least 2 and at most
+        50; no label is used. Either is lowered to the rank of the data.
+    min_maf : float, default=0.02
+        Smallest minor allele frequency; 0.02 is the default of bigsnpr's ``snp_autoSVD``.
+    min_mac : int, default=2
+        Smallest minor allele count.
+    min_variant_call_rate : float, default=0.95
+        Smallest share of samples called at a variant.
+    min_sample_call_rate : float, default=0.9
+        Samples with less are kept out of the fit; `transform` places them like new ones.
+    snvs_only : bool, default=True
+        Leave out insertions, deletions and symbolic alleles.
+    max_ld_r2 : float or None, default=0.2
+        Variants are thinned until no two within `ld_window_kb` exceed this squared correlation;
+        None keeps them all. Dosages without positions (a bare matrix) are not thinned.
+    ld_window_kb : float, default=500
+        Distance within which variants are compared, in thousands of base pairs.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_components, n_variants_kept), float32
+        Loadings, of length 1; the largest of each is positive.
+    explained_variance_ : ndarray of shape (n_components,)
+        Variance of the scores of the fitted samples.
+    explained_variance_ratio_ : ndarray of shape (n_components,)
+        Share of the variance of all scaled variants kept.
+    spectrum_ : ndarray
+        Share of variance of up to 50 leading components, kept or not, for a scree plot.
+    mean_, scale_ : ndarray of shape (n_variants_kept,)
+        Patterson centre and scale of each variant kept.
+    variants_ : DataFrame of n_variants_kept rows
+        The variants kept: contig, position, id, ref, alt, and frequency of ALT in `frequency`.
+    kept_variants_ : ndarray of shape (n_features_in_,), bool
+        Which variants of the fitted genotypes were kept.
+    fit_samples_ : ndarray of shape (n_samples,), bool
+        Which samples the components were computed from.
+    sample_call_rate_ : ndarray of shape (n_samples,)
+        Share of the variants that passed quality control that are called.
+    qc_ : DataFrame
+        The account of every filter: scope, step, before, dropped, kept, detail.
+    n_significant_ : int
+        Number of components that the Tracy-Widom test finds, of the first 50.
+    n_features_in_ : int
+        Number of variants given to `fit`.
+
+    References
+    ----------
+    Patterson, Price and Reich (2006), Population structure and eigenanalysis,
+    PLoS Genetics 2(12):e190.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> frequency = rng.uniform(0.1, 0.9, size=(2, 300))
+    >>> X = rng.binomial(2, np.repeat(frequency, 20, axis=0))
+    >>> scores = GenotypePCA(n_components=2).fit_transform(X)
+    >>> scores.shape
+    (40, 2)
+    >>> bool(scores[:20, 0].max() < scores[20:, 0].min() or scores[:20, 0].min() > scores[20:, 0].max())
+    True
+    """
+
+    def __init__(
+        self,
+        n_components: int | str = "auto",
+        *,
+        min_maf: float = 0.02,
+        min_mac: int = 2,
+        min_variant_call_rate: float = 0.95,
+        min_sample_call_rate: float = 0.9,
+        snvs_only: bool = True,
+        max_ld_r2: float | None = 0.2,
+        ld_window_kb: float = 500.0,
+    ) -> None:
+        self.n_components = n_components
+        self.min_maf = min_maf
+        self.min_mac = min_mac
+        self.min_variant_call_rate = min_variant_call_rate
+        self.min_sample_call_rate = min_sample_call_rate
+        self.snvs_only = snvs_only
+        self.max_ld_r2 = max_ld_r2
+        self.ld_window_kb = ld_window_kb
+
+    def fit(self, X: Any, y: Any = None) -> GenotypePCA:
+        """Choose variants and samples, and compute the components.
+
+        Parameters
+        ----------
+        X : ndarray, DataFrame, AnnData or Genotypes of shape (n_samples, n_variants), or path(s)
+            Dosages 0, 1, 2; -1 or NaN marks a missing call.
+        y : ignored
+
+        Returns
+        -------
+        self : GenotypePCA
+
+        Raises
+        ------
+        NoVariantsError, SampleError
+            If fewer than 1 variant or 2 samples pass quality control.
+        InputFormatError
+            If X holds something other than dosages.
+        """
+        n_components = self._requested_components()
+        genotypes = as_genotypes(X)
+        report = quality_control(
+            genotypes,
+            min_maf=self.min_maf,
+            min_mac=self.min_mac,
+            min_variant_call_rate=self.min_variant_call_rate,
+            min_sample_call_rate=self.min_sample_call_rate,
+            snvs_only=self.snvs_only,
+        )
+        self._thin(genotypes, report)
+        self.n_features_in_ = genotypes.n_variants
+        self.kept_variants_ = report.variants
+        self.fit_samples_ = report.samples
+        self.sample_call_rate_ = report.sample_call_rate
+        self.qc_ = report.table
+        frequency = report.frequency[report.variants]
+        self.variants_ = genotypes.variants.loc[report.variants].reset_index(drop=True)
+        self.variants_["frequency"] = frequency
+        self.mean_, self.scale_ = patterson_parameters(frequency)
+        dosages = genotypes.dosages[np.ix_(report.samples, report.variants)]
+        self._decompose(dosages, n_components)
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float64]:
+        """PC scores of samples of any origin, each independently of the others.
+
+        A matrix has the columns of the fitted one. Genotypes with a variant table (a path, AnnData
+        or Genotypes) are matched to the fitted variants by contig, position and alleles.
+
+        Parameters
+        ----------
+        X : as for `fit`
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_components)
+
+        Raises
+        ------
+        OverlapError
+            If too few of the fitted variants are present; see `project`.
+        """
+        scores, _ = self.project(X)
+        return scores
+
+    def project(self, X: Any) -> tuple[NDArray[np.float64], VariantMatch]:
+        """PC scores, and how the variants of X matched the fitted ones.
+
+        Where fitted variants are absent from X, scores are the least-squares solution on those
+        present, which unlike their plain sum does not shrink towards 0.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_components)
+        match : VariantMatch
+
+        Raises
+        ------
+        OverlapError
+            If fewer than half of the fitted variants are present.
+        """
+        check_is_fitted(self)
+        genotypes = as_genotypes(X)
+        match = align(self.variants_, genotypes, self.kept_variants_)
+        scores = least_squares_scores(
+            genotypes, match, self.mean_, self.scale_, self.components_
+        )
+        return scores, match
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.components_)
+
+    def _requested_components(self) -> int:
+        """`n_components`, or the most that "auto" may choose."""
+        if isinstance(self.n_components, str) and self.n_components == "auto":
+            return MAX_AUTO_COMPONENTS
+        if isinstance(self.n_components, Integral) and self.n_components >= 1:
+            return int(self.n_components)
+        raise ValueError(
+            "The 'n_components' parameter of GenotypePCA must be 'auto' or an int of at least 1. "
+            f"Got {self.n_components!r} instead."
+        )
+
+    def _thin(self, genotypes: Genotypes, report: QualityReport) -> None:
+        """Remove linked variants among those that passed."""
+        passed = np.flatnonzero(report.variants)
+        table = genotypes.variants.iloc[passed]
+        if self.max_ld_r2 is None or not (table["position"].to_numpy() > 0).all():
+            reason = "not asked for" if self.max_ld_r2 is None else "variants have no positions"
+            n_passed = len(passed)
+            report.rows.append(("variants", "linked", n_passed, 0, n_passed, f"skipped: {reason}"))
+            return
+        unlinked = locate_unlinked(
+            genotypes.dosages[np.ix_(report.samples, report.variants)],
+            table,
+            max_r2=self.max_ld_r2,
+            window_kb=self.ld_window_kb,
+        )
+        linked = np.zeros(genotypes.n_variants, bool)
+        linked[passed[~unlinked]] = True
+        report.drop_variants(
+            "linked",
+            linked,
+            f"r2 above {self.max_ld_r2:g} with a kept variant within {self.ld_window_kb:g} kb",
+            "",
+        )
+
+    def _decompose(self, dosages: NDArray[np.int8], n_components: int) -> None:
+        """Eigenvectors of the relationship matrix, and from them the loadings."""
+        n_samples, n_variants = dosages.shape
+        gram = relationship_matrix(dosages, self.mean_, self.scale_)
+        total, total_square = float(np.trace(gram)), float(np.square(gram).sum())
+        n_leading = min(max(n_components, MAX_AUTO_COMPONENTS), n_samples)
+        eigenvalues, vectors = eigh(
+            gram, subset_by_index=[n_samples - n_leading, n_samples - 1], overwrite_a=True
+        )
+        eigenvalues, vectors = eigenvalues[::-1], vectors[:, ::-1]
+        rank = int(np.sum(eigenvalues > total * 1e-7))
+        if rank == 0:
+            raise SampleError(
+                f"All {n_samples} samples have the same genotype at the {n_variants} variants "
+                "kept, so there is no component; check the input."
+            )
+        leading = eigenvalues[: min(rank, MAX_AUTO_COMPONENTS)]
+        self.spectrum_ = leading / total
+        self.n_significant_ = count_significant(leading, total, total_square, n_samples)
+        if self.n_components == "auto":
+            n_components = max(MIN_AUTO_COMPONENTS, self.n_significant_)
+        n_kept = min(n_components, rank)
+        singular = np.sqrt(eigenvalues[:n_kept])
+        basis = (vectors[:, :n_kept] / singular).astype(np.float32)
+        components = np.empty((n_kept, n_variants), np.float32)
+        for block in variant_blocks(n_samples, n_variants):
+            scaled = patterson_scale(dosages[:, block], self.mean_[block], self.scale_[block])
+            components[:, block] = basis.T @ scaled
+        largest = components[np.arange(n_kept), np.abs(components).argmax(axis=1)]
+        self.components_ = components * np.sign(largest)[:, None]
+        self.explained_variance_ = singular**2 / (n_samples - 1)
+        self.explained_variance_ratio_ = eigenvalues[:n_kept] / total
+
+
+def relationship_matrix(
+    dosages: NDArray[np.int8], mean: NDArray[np.float64], scale: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Z Z' of the scaled dosages Z, by blocks of variants.
+
+    Products are single precision within a block and summed in double precision.
+
+    Parameters
+    ----------
+    dosages : ndarray of shape (n_samples, n_variants), int8
+    mean, scale : ndarray of shape (n_variants,)
+
+    Returns
+    -------
+    gram : ndarray of shape (n_samples, n_samples), float64
+    """
+    n_samples, n_variants = dosages.shape
+    gram = np.zeros((n_samples, n_samples))
+    for block in variant_blocks(n_samples, n_variants):
+        scaled = patterson_scale(dosages[:, block], mean[block], scale[block])
+        gram += ssyrk(1.0, scaled.T, trans=1, lower=0)
+    upper = np.triu_indices(n_samples, 1)
+    gram.T[upper] = gram[upper]
+    return gram
