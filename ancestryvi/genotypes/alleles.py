@@ -145,8 +145,7 @@ def match_variants(reference: pd.DataFrame, other: pd.DataFrame) -> VariantMatch
     status, palindromic, guessed = _compare_alleles(reference, other, pairs)
     pairs = pairs.assign(status=status, palindromic=palindromic, guessed=guessed)
     pairs = pairs[pairs["status"] != _ABSENT]
-    # A stable sort, so that of equal candidates the first in the other data set wins.
-    pairs = pairs.sort_values(["reference", "status", "guessed", "other"], kind="stable")
+    pairs = pairs.sort_values(["reference", "status", "guessed", "other"])
     best = pairs.drop_duplicates("reference")
     rows = best["reference"].to_numpy()
     codes = np.full(n_reference, _ABSENT)

@@ -64,9 +64,9 @@ def category_styles(
 
     Examples
     --------
-    >>> styles = category_styles(["GBR", "TSI", "YRI"], {"GBR": "EUR", "TSI": "EUR", "YRI": "AFR"})
-    >>> styles["GBR"].marker, styles["TSI"].marker
-    ('circle', 'square')
+    >>> styles = category_styles(["ESN", "YRI", "TSI"], {"ESN": "AFR", "YRI": "AFR", "TSI": "EUR"})
+    >>> [style.marker for style in styles.values()]
+    ['circle', 'square', 'triangle-up']
     """
     if not groups:
         return {name: _ungrouped(i) for i, name in enumerate(categories)}

@@ -1,0 +1,203 @@
+"""`ancestryvi embed`: from genotypes to a map, clusters, a report and a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ancestryvi.cli.common import (
+    Notes,
+    Stopwatch,
+    input_option,
+    labels_options,
+    options,
+    output_options,
+    say,
+    verb,
+)
+
+
+class IntOrAuto(click.ParamType):
+    """A whole number of at least 1, or "auto"."""
+
+    name = "int|auto"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
+        if value == "auto" or (isinstance(value, int) and value >= 1):
+            return value
+        if isinstance(value, str) and value.isdigit() and int(value) >= 1:
+            return int(value)
+        return self.fail(f"{value!r} is neither 'auto' nor a whole number of at least 1", param)
+
+
+SHARE = click.FloatRange(0.0, 1.0)
+
+pca_options = [
+    click.option(
+        "--n-pcs",
+        type=IntOrAuto(),
+        default="auto",
+        show_default=True,
+        help="Number of principal components; 'auto' is by the Tracy-Widom test.",
+    ),
+    click.option("--min-maf", type=click.FloatRange(0.0, 0.5), default=0.02, show_default=True),
+    click.option("--min-mac", type=click.IntRange(0), default=2, show_default=True),
+    click.option("--min-variant-call-rate", type=SHARE, default=0.95, show_default=True),
+    click.option(
+        "--min-sample-call-rate",
+        type=SHARE,
+        default=0.9,
+        show_default=True,
+        help="Samples below it are placed on the map but do not take part in the fit.",
+    ),
+    click.option("--keep-indels", is_flag=True, help="Use indels and symbolic alleles too."),
+    click.option(
+        "--max-ld-r2",
+        type=click.FloatRange(0.0, 1.0, min_open=True),
+        default=0.2,
+        show_default=True,
+        help="Thin variants until none exceed it; 1 keeps all.",
+    ),
+    click.option(
+        "--ld-window-kb", type=click.FloatRange(0.0), default=500.0, show_default=True
+    ),
+]
+
+model_options = [
+    click.option("--n-clusters", type=click.IntRange(1), default=20, show_default=True),
+    click.option("--method", type=click.Choice(["ddvi"]), default="ddvi", show_default=True),
+    click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
+    click.option("--n-epochs", type=IntOrAuto(), default="auto", show_default=True),
+    click.option(
+        "--device", default="auto", show_default=True, help="auto, cpu, cuda or mps, to train on."
+    ),
+]
+
+
+@click.command()
+@click.argument("genotypes", nargs=-1, required=True, type=click.Path())
+@options(labels_options, output_options, input_option, model_options, pca_options)
+@verb
+def embed(
+    genotypes: tuple[str, ...],
+    labels: str | None,
+    label_id: str | None,
+    label_column: str | None,
+    out: str,
+    force: bool,
+    content: str,
+    **parameters: Any,
+) -> None:
+    """Map and cluster the samples of GENOTYPES.
+
+    GENOTYPES is a VCF (text, .gz), a PLINK .bed, an .h5ad, several files of the same samples (one
+    per chromosome), or a table of PC scores. Writes the embedding, cluster probabilities, figures,
+    report.html and a model that `ancestryvi project` places new samples with.
+    """
+    from ancestryvi.cli.outputs import OUTPUTS
+    from ancestryvi.persistence import whole_directory
+
+    with Notes() as notes, whole_directory(out, overwrite=force, owned=OUTPUTS) as staging:
+        from ancestryvi.cli.inputs import read_cohort
+
+        clock = Stopwatch()
+        cohort = read_cohort(genotypes, content, labels, label_id, label_column, notes)
+        clock.lap("read")
+        _embed(cohort, genotypes, parameters, staging, notes, clock)
+    say(f"Wrote {out}/report.html and {len(OUTPUTS) - 1 - (labels is None)} more.")
+
+
+def _embed(
+    cohort: Any,
+    paths: tuple[str, ...],
+    parameters: dict[str, Any],
+    staging: Any,
+    notes: Notes,
+    clock: Stopwatch,
+) -> None:
+    """Fit, read out and write."""
+    import pandas as pd
+
+    from ancestryvi.cli.inputs import finite_scores
+    from ancestryvi.cli.outputs import Result, provenance_record, write_result
+    from ancestryvi.estimators import AncestryDDVI
+    from ancestryvi.preprocess import GenotypePCA
+    from ancestryvi.preprocess.quality import QC_COLUMNS
+
+    pca = GenotypePCA(
+        parameters["n_pcs"],
+        min_maf=parameters["min_maf"],
+        min_mac=parameters["min_mac"],
+        min_variant_call_rate=parameters["min_variant_call_rate"],
+        min_sample_call_rate=parameters["min_sample_call_rate"],
+        snvs_only=not parameters["keep_indels"],
+        max_ld_r2=parameters["max_ld_r2"] if parameters["max_ld_r2"] < 1 else None,
+        ld_window_kb=parameters["ld_window_kb"],
+    )
+    is_scores = isinstance(cohort.data, pd.DataFrame)
+    data = cohort.data
+    if is_scores:
+        n_pcs = parameters["n_pcs"]
+        data = finite_scores(data, None if n_pcs == "auto" else n_pcs)
+    model = AncestryDDVI(
+        parameters["n_clusters"],
+        n_epochs=parameters["n_epochs"],
+        input="features" if is_scores else "genotypes",
+        pca=None if is_scores else pca,
+        device=parameters["device"],
+        random_state=parameters["seed"],
+        progress=True,
+    ).fit(data)
+    clock.lap("components and training")
+    details: dict[str, Any] = {}
+    if model.pca_ is None:
+        scores = data.to_numpy(float)
+        n_samples = len(data)
+        qc = pd.DataFrame([("samples", "read", n_samples, 0, n_samples, "")], columns=QC_COLUMNS)
+    else:
+        scores, qc = model.pca_.transform(data), model.pca_.qc_
+        details = {
+            "call_rate": model.pca_.sample_call_rate_,
+            "variants": model.pca_.variants_,
+            "loadings": model.pca_.components_,
+            "scree": model.pca_.spectrum_,
+        }
+        say(
+            f"Kept {len(model.pca_.variants_):,} of {model.n_features_in_:,} variants and fitted "
+            f"on {int(model.pca_.fit_samples_.sum()):,} of {len(scores):,} samples; "
+            f"{scores.shape[1]} principal components."
+        )
+        for row in qc[(qc["scope"] == "samples") & (qc["dropped"] > 0)].itertuples():
+            notes.add(f"{row.dropped} samples set aside, {row.step}: {row.detail}.")
+    result = Result(
+        title="Map of ancestry",
+        cohort=cohort,
+        embedding=model.embedding_,
+        probabilities=model.predict_proba(data),
+        labels=model.labels_,
+        scores=scores,
+        qc=qc,
+        history={name: model.history_[name] for name in model.history_},
+        **details,
+    )
+    model.save(staging / "model")
+    clock.lap("read-out")
+    provenance = provenance_record(
+        inputs=paths,
+        parameters={**parameters, "estimator": model.get_params(deep=False) | {"pca": None}},
+        counts={
+            "samples": len(cohort.sample_ids),
+            "variants": None if is_scores else model.n_features_in_,
+            "variants_used": None if is_scores else len(model.pca_.variants_),
+            "components": scores.shape[1],
+            "clusters": model.n_clusters_,
+            "elbo_nats_per_sample": model.elbo_,
+        },
+        seconds=clock.seconds,
+    )
+    metrics = write_result(staging, result, provenance, notes.lines)
+    say(
+        f"{model.n_clusters_} clusters, ELBO {model.elbo_:.2f} nats per sample."
+        + ("" if metrics is None else f" NMI with {metrics['label_column']}: {metrics['nmi']:.3f}.")
+    )

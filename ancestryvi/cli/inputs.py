@@ -1,0 +1,127 @@
+"""Reading what a verb is given: genotypes or PC scores, and labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ancestryvi.cli.common import Notes, say
+from ancestryvi.exceptions import InputFormatError, LabelError
+from ancestryvi.genotypes import (
+    Genotypes,
+    join_labels,
+    open_source,
+    read_genotypes,
+    read_sample_table,
+    read_scores,
+)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The samples of a run.
+
+    Attributes
+    ----------
+    data : Genotypes or DataFrame
+        What an estimator is given.
+    sample_ids : list of str
+    labels : DataFrame of n_samples rows
+        No columns when there are no labels.
+    label_column : str or None
+        The column to colour and score by.
+    """
+
+    data: Genotypes | pd.DataFrame
+    sample_ids: list[str]
+    labels: pd.DataFrame
+    label_column: str | None
+
+    @property
+    def label_columns(self) -> list[str]:
+        """All label columns, the one to colour by first."""
+        if self.label_column is None:
+            return []
+        others = [name for name in self.labels.columns if name != self.label_column]
+        return [self.label_column, *others]
+
+
+def read_cohort(
+    paths: tuple[str, ...],
+    content: str,
+    labels: str | None,
+    label_id: str | None,
+    label_column: str | None,
+    notes: Notes,
+) -> Cohort:
+    """Read the samples and their labels; the labels are checked before the long work starts."""
+    kind: Any = {"auto": "auto", "genotypes": "dosages", "pcs": "scores"}[content]
+    source = open_source(list(paths), kind)
+    table = pd.DataFrame(index=pd.Index(source.sample_ids, name="sample_id"))
+    if labels is not None:
+        joined = join_labels(source.sample_ids, read_sample_table(labels, label_id), labels)
+        table = joined.table
+        if joined.n_matched < len(table):
+            notes.add(
+                f"{joined.n_matched} of {len(table)} samples have a row in {labels}; the others "
+                "are mapped without a label."
+            )
+    label_column = _choose_label(table, label_column, labels)
+    data: Genotypes | pd.DataFrame
+    if source.content == "scores":
+        if len(paths) > 1:
+            raise InputFormatError(
+                f"{len(paths)} tables of PC scores were given; components of separate analyses "
+                "cannot be joined. Give one table."
+            )
+        data = read_scores(paths[0])
+        say(f"Read {data.shape[0]:,} samples x {data.shape[1]} PC scores.")
+    else:
+        data = read_genotypes(list(paths), progress=True)
+        share = data.n_missing / max(1, data.dosages.size)
+        say(
+            f"Read {data.n_samples:,} samples x {data.n_variants:,} variants from {len(paths)} "
+            f"file{'s' if len(paths) > 1 else ''}; {share:.2%} of calls are missing."
+        )
+    return Cohort(data, list(source.sample_ids), table, label_column)
+
+
+def _choose_label(table: pd.DataFrame, asked: str | None, path: str | None) -> str | None:
+    """The label column to colour by."""
+    columns = list(table.columns)
+    if asked is not None:
+        if asked not in columns:
+            raise LabelError(
+                f"{path or '--labels'} has no column {asked!r}; its columns are {columns}."
+            )
+        return asked
+    by_name = {str(name).lower(): name for name in columns}
+    for name in ("population", "pop"):
+        if name in by_name:
+            return str(by_name[name])
+    return columns[0] if columns else None
+
+
+def finite_scores(data: pd.DataFrame, n_pcs: int | None) -> pd.DataFrame:
+    """The first `n_pcs` columns of a table of scores, all finite.
+
+    Raises
+    ------
+    InputFormatError
+        If there are fewer columns, or a sample has a missing score.
+    """
+    if n_pcs is not None and n_pcs > data.shape[1]:
+        raise InputFormatError(
+            f"The table has {data.shape[1]} PC scores, and {n_pcs} were asked for; lower --n-pcs."
+        )
+    chosen = data if n_pcs is None else data.iloc[:, :n_pcs]
+    bad = ~np.isfinite(chosen.to_numpy(np.float64)).all(axis=1)
+    if bad.any():
+        raise InputFormatError(
+            f"{int(bad.sum())} of {len(chosen)} samples have missing PC scores, the first is "
+            f"{chosen.index[bad][0]!r}; remove them from the table."
+        )
+    return chosen

@@ -1,0 +1,228 @@
+"""The files of a run: tables, figures, report, AnnData, provenance."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ancestryvi import __version__
+from ancestryvi.cli.inputs import Cohort
+from ancestryvi.evaluate import clustering_metrics, map_metrics, reference_line
+from ancestryvi.report import (
+    ReportContent,
+    embedding_figure,
+    nested_group,
+    save_figure,
+    write_report,
+)
+
+OUTPUTS = (
+    "embedding.tsv",
+    "responsibilities.tsv",
+    "pcs.tsv",
+    "qc.tsv",
+    "embedding.png",
+    "embedding.pdf",
+    "report.html",
+    "embedding.h5ad",
+    "metrics.json",
+    "provenance.json",
+    "model",
+)
+"""Everything that a verb may write into its output directory."""
+
+VERSIONED = ("numpy", "scipy", "pandas", "scikit-learn", "scikit-allel", "torch", "anndata")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What `embed` and `project` have in common when the model has spoken."""
+
+    title: str
+    cohort: Cohort
+    embedding: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    qc: pd.DataFrame
+    call_rate: NDArray[np.float64] | None = None
+    variants: pd.DataFrame | None = None
+    loadings: NDArray[np.float32] | None = None
+    scree: NDArray[np.float64] | None = None
+    history: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    background: pd.DataFrame | None = None
+
+    def table(self) -> pd.DataFrame:
+        """The embedding table: one row per sample, in input order."""
+        placed = self.labels >= 0
+        columns = {
+            "sample_id": self.cohort.sample_ids,
+            **{f"ddvi{i + 1}": column for i, column in enumerate(self.embedding.T)},
+            "cluster": pd.array(np.where(placed, self.labels, 0), dtype="Int64"),
+            "probability": self.probabilities.max(axis=1),
+        }
+        table = pd.DataFrame(columns)
+        table.loc[~placed, "cluster"] = pd.NA
+        for name in self.cohort.labels.columns:
+            table[name] = self.cohort.labels[name].to_numpy()
+        return table
+
+    def metrics(self) -> dict[str, Any] | None:
+        """Scores of clusters and map against the labels; None without labels."""
+        column = self.cohort.label_column
+        if column is None:
+            return None
+        placed = self.labels >= 0
+        truth = self.cohort.labels[column].to_numpy(object)[placed]
+        found: dict[str, Any] = {"label_column": column, "n_clusters": self.probabilities.shape[1]}
+        found |= clustering_metrics(truth, self.labels[placed])
+        found |= map_metrics(self.embedding[placed], self.scores[placed], truth)
+        group = nested_group(self.cohort.labels, self.cohort.label_columns)
+        if group is not None:
+            groups = self.cohort.labels[group].to_numpy(object)[placed]
+            found[f"perfect_split_into_{group}"] = reference_line(truth, groups)
+        return found
+
+
+def write_result(
+    directory: Path,
+    result: Result,
+    provenance: Mapping[str, Any],
+    notes: Sequence[str],
+) -> dict[str, Any] | None:
+    """Write every file but the model; return the metrics."""
+    table = result.table()
+    ids = table["sample_id"]
+    _write_tsv(directory / "embedding.tsv", table)
+    _write_tsv(directory / "responsibilities.tsv", _matrix(ids, result.probabilities, "cluster", 0))
+    _write_tsv(directory / "pcs.tsv", _matrix(ids, result.scores, "PC", 1))
+    _write_tsv(directory / "qc.tsv", result.qc)
+    metrics = result.metrics()
+    if metrics is not None:
+        _write_json(directory / "metrics.json", metrics)
+    _write_json(directory / "provenance.json", provenance)
+    _anndata(result, table, provenance).write_h5ad(directory / "embedding.h5ad")
+
+    label_columns = result.cohort.label_columns
+    figure = embedding_figure(table, label_columns, background=result.background)
+    save_figure(figure, directory / "embedding.png")
+    save_figure(figure, directory / "embedding.pdf")
+    shown = table if result.call_rate is None else table.assign(call_rate=result.call_rate)
+    write_report(
+        directory / "report.html",
+        ReportContent(
+            title=result.title,
+            table=shown,
+            label_columns=label_columns,
+            command=str(provenance["command"]),
+            n_variants=None if result.variants is None else len(result.variants),
+            n_components=result.scores.shape[1],
+            scree=result.scree,
+            history=result.history,
+            qc=result.qc,
+            metrics=None
+            if metrics is None
+            else {name: v for name, v in metrics.items() if isinstance(v, int | float)},
+            provenance=provenance,
+            notes=notes,
+            background=result.background,
+        ),
+    )
+    return metrics
+
+
+def provenance_record(
+    *,
+    inputs: Sequence[str],
+    parameters: Mapping[str, Any],
+    counts: Mapping[str, Any],
+    seconds: Mapping[str, float],
+) -> dict[str, Any]:
+    """Versions, parameters, inputs with checksums, and what the run cost."""
+    return {
+        "program": "ancestryvi",
+        "version": __version__,
+        "command": " ".join(["ancestryvi", *sys.argv[1:]]),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "parameters": dict(parameters),
+        "inputs": [_checksum(Path(path)) for path in inputs],
+        "counts": dict(counts),
+        "seconds": dict(seconds),
+        "peak_memory_mb": round(_peak_bytes() / 2**20),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: metadata.version(name) for name in VERSIONED},
+    }
+
+
+def _peak_bytes() -> int:
+    """Largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _checksum(path: Path) -> dict[str, Any]:
+    """Name, size and SHA-256 of a file."""
+    if not path.is_file():
+        return {"path": str(path)}
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def _matrix(
+    ids: pd.Series, values: NDArray[np.float64], prefix: str, first: int
+) -> pd.DataFrame:
+    """Sample ids and numbered columns."""
+    names = [f"{prefix}{i + first}" for i in range(values.shape[1])]
+    return pd.concat([ids, pd.DataFrame(values, columns=names)], axis=1)
+
+
+def _write_tsv(path: Path, table: pd.DataFrame) -> None:
+    table.to_csv(path, sep="\t", index=False, float_format="%.8g")
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1, default=float) + "\n", encoding="utf-8")
+
+
+def _anndata(result: Result, table: pd.DataFrame, provenance: Mapping[str, Any]) -> Any:
+    """The result as AnnData: obs = samples, var = the variants of the components."""
+    from anndata import AnnData
+
+    obs = table.set_index("sample_id").drop(columns=[c for c in table if str(c).startswith("ddvi")])
+    obs = obs.rename(columns={"cluster": "ddvi_cluster", "probability": "ddvi_probability"})
+    obs["ddvi_cluster"] = obs["ddvi_cluster"].astype("string").astype("category")
+    if result.call_rate is not None:
+        obs["call_rate"] = result.call_rate
+    for name in result.cohort.labels.columns:
+        obs[name] = obs[name].astype("category")
+    obs.columns = [str(name).replace("/", "_") for name in obs.columns]
+    var = pd.DataFrame(index=pd.Index([], dtype=str))
+    varm = {}
+    if result.variants is not None and result.loadings is not None:
+        keys = result.variants[["contig", "position", "ref", "alt"]].astype(str)
+        var = result.variants.set_index(keys.agg(":".join, axis=1))
+        varm["PCs"] = result.loadings.T
+    obsm = {
+        "X_pca": result.scores,
+        "X_ddvi": result.embedding,
+        "ddvi_responsibilities": result.probabilities,
+    }
+    uns = {"ancestryvi": json.dumps(provenance, default=float)}
+    return AnnData(obs=obs, var=var, obsm=obsm, varm=varm, uns=uns)

@@ -1,0 +1,135 @@
+"""`ancestryvi project`: new samples on the map of a fitted model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ancestryvi.cli.common import (
+    Notes,
+    Stopwatch,
+    input_option,
+    labels_options,
+    options,
+    output_options,
+    say,
+    verb,
+)
+
+
+@click.command()
+@click.argument("model_dir", type=click.Path())
+@click.argument("genotypes", nargs=-1, required=True, type=click.Path())
+@options(labels_options, output_options, input_option)
+@verb
+def project(
+    model_dir: str,
+    genotypes: tuple[str, ...],
+    labels: str | None,
+    label_id: str | None,
+    label_column: str | None,
+    out: str,
+    force: bool,
+    content: str,
+) -> None:
+    """Place the samples of GENOTYPES on the map of MODEL_DIR.
+
+    MODEL_DIR is the directory `model` that `ancestryvi embed` wrote. Variants are matched by
+    contig, position and alleles; the counts of matched, flipped, ambiguous and absent ones are in
+    qc.tsv. Fewer than half of the model's variants present is an error.
+    """
+    from ancestryvi.cli.outputs import OUTPUTS
+    from ancestryvi.persistence import whole_directory
+
+    with Notes() as notes, whole_directory(out, overwrite=force, owned=OUTPUTS) as staging:
+        from ancestryvi.cli.inputs import read_cohort
+        from ancestryvi.estimators import AncestryDDVI
+
+        clock = Stopwatch()
+        model = AncestryDDVI.load(model_dir)
+        cohort = read_cohort(genotypes, content, labels, label_id, label_column, notes)
+        clock.lap("read")
+        _project(model, model_dir, cohort, genotypes, staging, notes, clock)
+    say(f"Wrote {out}/report.html and {len(OUTPUTS) - 2 - (labels is None)} more.")
+
+
+def _project(
+    model: Any,
+    model_dir: str,
+    cohort: Any,
+    paths: tuple[str, ...],
+    staging: Any,
+    notes: Notes,
+    clock: Stopwatch,
+) -> None:
+    """Match, place and write."""
+    import numpy as np
+    import pandas as pd
+
+    from ancestryvi.cli.inputs import finite_scores
+    from ancestryvi.cli.outputs import Result, provenance_record, write_result
+    from ancestryvi.exceptions import InputFormatError
+    from ancestryvi.preprocess.quality import QC_COLUMNS
+
+    n_samples = len(cohort.sample_ids)
+    rows: list[tuple[str, str, int, int, int, str]] = [
+        ("samples", "read", n_samples, 0, n_samples, "")
+    ]
+    data = cohort.data
+    if isinstance(data, pd.DataFrame) != (model.pca_ is None):
+        needed = "a table of PC scores" if model.pca_ is None else "genotypes"
+        raise InputFormatError(
+            f"The model in {model_dir} was fitted on {needed}; give it the same. Scores of another "
+            "analysis are on other axes."
+        )
+    if model.pca_ is None:
+        data = finite_scores(data, model.n_features_in_)
+        scores, counts = data.to_numpy(float), {}
+    else:
+        scores, match = model.pca_.project(data)
+        counts = match.counts()
+        n_reference = len(match.index)
+        rows.append(("variants", "in the model", n_reference, 0, n_reference, ""))
+        left = n_reference
+        for status in ("absent", "ambiguous"):
+            detail = "in the genotypes" if status == "absent" else "A/T or C/G with alleles swapped"
+            after = left - counts[status]
+            rows.append(("variants", status, left, counts[status], after, detail))
+            left = after
+        used = {name: n for name, n in counts.items() if name not in ("absent", "ambiguous")}
+        detail = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in used.items())
+        rows.append(("variants", "matched", left, 0, left, detail))
+        say(
+            f"{match.n_matched:,} of the model's {n_reference:,} variants matched: {detail}; "
+            f"{counts['ambiguous']} ambiguous, {counts['absent']} absent."
+        )
+        empty = np.isnan(scores).any(axis=1)
+        if empty.any():
+            ids = ", ".join(np.array(cohort.sample_ids, object)[empty])
+            notes.add(f"{int(empty.sum())} samples have no call at these variants: {ids}.")
+    probabilities = model.predict_proba(data)
+    result = Result(
+        title="Samples on a map of ancestry",
+        cohort=cohort,
+        embedding=model.transform(data),
+        probabilities=probabilities,
+        labels=model.predict(data),
+        scores=scores,
+        qc=pd.DataFrame(rows, columns=QC_COLUMNS),
+        background=pd.DataFrame(
+            {
+                "sample_id": "reference sample",
+                **{f"ddvi{i + 1}": column for i, column in enumerate(model.embedding_.T)},
+                "cluster": model.labels_,
+            }
+        ),
+    )
+    clock.lap("placed")
+    provenance = provenance_record(
+        inputs=[*paths, f"{model_dir}/model.json", f"{model_dir}/arrays.safetensors"],
+        parameters={"model": model_dir},
+        counts={"samples": n_samples, "clusters": model.n_clusters_, "variants": counts},
+        seconds=clock.seconds,
+    )
+    write_result(staging, result, provenance, notes.lines)

@@ -1,0 +1,127 @@
+"""A fitted `AncestryDDVI` as data, and back."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+
+from ancestryvi import __version__
+from ancestryvi.estimators.ddvi import AncestryDDVI
+from ancestryvi.exceptions import ModelFormatError
+from ancestryvi.models.ddvi import DDVI
+from ancestryvi.models.diffusion import GaussianDiffusion
+from ancestryvi.models.priors import MixturePrior
+from ancestryvi.models.schedules import cosine_alpha_bar
+from ancestryvi.persistence import ARRAYS_FILE, MODEL_FILE, Artifact, whole_directory
+from ancestryvi.preprocess import GenotypePCA
+from ancestryvi.training import History
+
+SCALARS = ("input_", "unit_", "elbo_", "n_iter_", "n_features_in_")
+ARRAYS = ("centre_", "embedding_", "labels_")
+PCA_SCALARS = ("n_features_in_", "n_significant_")
+PCA_ARRAYS = (
+    "components_",
+    "explained_variance_",
+    "explained_variance_ratio_",
+    "spectrum_",
+    "mean_",
+    "scale_",
+    "kept_variants_",
+    "fit_samples_",
+    "sample_call_rate_",
+)
+PCA_TABLES = {"variants_": "variants", "qc_": "qc"}
+
+OWNED = (MODEL_FILE, ARRAYS_FILE, *(f"{name}.tsv" for name in PCA_TABLES.values()))
+"""Names of the files of a model directory."""
+
+
+def save_model(model: AncestryDDVI, path: str | PathLike[str], *, overwrite: bool) -> None:
+    """Write a fitted model; see `AncestryDDVI.save`."""
+    parameters = model.get_params(deep=False)
+    seed = parameters["random_state"]
+    parameters["random_state"] = int(seed) if isinstance(seed, int | np.integer) else None
+    parameters["pca"] = None if model.pca is None else model.pca.get_params()
+    record: dict[str, Any] = {
+        "ancestryvi_version": __version__,
+        "estimator": type(model).__name__,
+        "parameters": parameters,
+        "fitted": {name: getattr(model, name) for name in SCALARS},
+        "history": model.history_.to_dict(),
+    }
+    arrays = {name: getattr(model, name) for name in ARRAYS}
+    for name, tensor in model._module.state_dict().items():
+        arrays[f"module.{name}"] = tensor.numpy()
+    tables = {}
+    if hasattr(model, "feature_names_in_"):
+        record["feature_names"] = [str(name) for name in model.feature_names_in_]
+    if model.pca_ is not None:
+        record["pca"] = {
+            "parameters": model.pca_.get_params(),
+            "fitted": {name: getattr(model.pca_, name) for name in PCA_SCALARS},
+        }
+        arrays |= {f"pca.{name}": getattr(model.pca_, name) for name in PCA_ARRAYS}
+        tables = {table: getattr(model.pca_, name) for name, table in PCA_TABLES.items()}
+    with whole_directory(path, overwrite=overwrite, owned=OWNED) as staging:
+        Artifact(record, arrays, tables).write(staging)
+
+
+def load_model(path: str | PathLike[str]) -> AncestryDDVI:
+    """Read a fitted model; see `AncestryDDVI.load`."""
+    artifact = Artifact.read(path)
+    try:
+        return _restore(artifact)
+    except (KeyError, TypeError, RuntimeError, AttributeError) as error:
+        raise ModelFormatError(
+            f"The model in {path} lacks a part or has one of the wrong shape ({error}); copy it "
+            "again or fit it again."
+        ) from error
+
+
+def _restore(artifact: Artifact) -> AncestryDDVI:
+    """The estimator that an artifact describes."""
+    record, arrays = artifact.record, artifact.arrays
+    parameters = dict(record["parameters"])
+    if parameters["pca"] is not None:
+        parameters["pca"] = GenotypePCA(**parameters["pca"])
+    model = AncestryDDVI(**parameters)
+    for name in SCALARS:
+        setattr(model, name, record["fitted"][name])
+    for name in ARRAYS:
+        setattr(model, name, arrays[name])
+    model.history_ = History.from_dict(record["history"])
+    if "feature_names" in record:
+        model.feature_names_in_ = np.array(record["feature_names"], dtype=object)
+    model.pca_ = _restore_pca(artifact) if "pca" in record else None
+    state = {
+        name.removeprefix("module."): torch.as_tensor(array)
+        for name, array in arrays.items()
+        if name.startswith("module.")
+    }
+    means = torch.zeros_like(state["prior.means"])
+    module = DDVI(
+        len(model.centre_),
+        MixturePrior(means, torch.ones(len(means)), torch.ones(len(means))),
+        GaussianDiffusion(cosine_alpha_bar(model.n_diffusion_steps)),
+        torch.ones(len(model.centre_)),
+    ).double()
+    module.load_state_dict(state)
+    model._module = module.requires_grad_(False)
+    model._publish()
+    return model
+
+
+def _restore_pca(artifact: Artifact) -> GenotypePCA:
+    """The fitted components of an artifact."""
+    record = artifact.record["pca"]
+    pca = GenotypePCA(**record["parameters"])
+    for name in PCA_SCALARS:
+        setattr(pca, name, record["fitted"][name])
+    for name in PCA_ARRAYS:
+        setattr(pca, name, artifact.arrays[f"pca.{name}"])
+    for name, table in PCA_TABLES.items():
+        setattr(pca, name, artifact.tables[table])
+    return pca

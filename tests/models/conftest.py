@@ -1,0 +1,59 @@
+"""Small models in float64, every parameter random, so that no term of an equation is 0 by chance."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from ancestryvi.models.ddvi import DDVI
+from ancestryvi.models.diffusion import GaussianDiffusion
+from ancestryvi.models.priors import MixturePrior
+from ancestryvi.models.schedules import cosine_alpha_bar
+
+
+@pytest.fixture(autouse=True)
+def double_precision() -> Iterator[None]:
+    """New tensors, parameters and the buffers of a diffusion are float64 inside the test."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(20)
+
+
+@pytest.fixture
+def random_ddvi() -> Callable[..., DDVI]:
+    """A factory of DDVI models whose parameters, the zero-initialised heads too, are random."""
+
+    def make(
+        *,
+        n_features: int = 3,
+        n_latent: int = 2,
+        n_clusters: int = 3,
+        n_steps: int = 3,
+        seed: int = 0,
+        spread: float = 0.4,
+    ) -> DDVI:
+        generator = torch.Generator().manual_seed(seed)
+        prior = MixturePrior(
+            torch.zeros(n_clusters, n_latent), torch.ones(n_clusters), torch.ones(n_clusters)
+        )
+        model = DDVI(
+            n_features,
+            prior,
+            GaussianDiffusion(cosine_alpha_bar(n_steps)),
+            torch.ones(n_features),
+            n_hidden=6,
+            n_hidden_denoiser=5,
+        )
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(spread * torch.randn(parameter.shape, generator=generator))
+            model.prior.means.mul_(3.0)
+        return model
+
+    return make
