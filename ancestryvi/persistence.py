@@ -175,7 +175,7 @@ class Artifact:
             if isinstance(error, ModelFormatError):
                 raise
             raise ModelFormatError(
-                f"The model in {directory} is damaged or incomplete ({error}); copy it again or fit "
-                "it again."
+                f"The model in {directory} is damaged or incomplete ({error}); copy it again or "
+                "fit it again."
             ) from error
         return cls(record, arrays, tables)

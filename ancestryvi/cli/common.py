@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -76,7 +76,7 @@ class Notes:
     def __enter__(self) -> Notes:
         self._catcher.__enter__()
         warnings.simplefilter("default", UserWarning)
-        warnings.showwarning = self._take
+        warnings.showwarning = cast(Any, self._take)
         return self
 
     def __exit__(self, *details: Any) -> None:

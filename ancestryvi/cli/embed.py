@@ -59,9 +59,7 @@ pca_options = [
         show_default=True,
         help="Thin variants until none exceed it; 1 keeps all.",
     ),
-    click.option(
-        "--ld-window-kb", type=click.FloatRange(0.0), default=500.0, show_default=True
-    ),
+    click.option("--ld-window-kb", type=click.FloatRange(0.0), default=500.0, show_default=True),
 ]
 
 model_options = [
@@ -164,12 +162,12 @@ def _embed(
             "scree": model.pca_.spectrum_,
         }
         say(
-            f"Kept {len(model.pca_.variants_):,} of {model.n_features_in_:,} variants and fitted "
+            f"Kept {len(details['variants']):,} of {model.n_features_in_:,} variants and fitted "
             f"on {int(model.pca_.fit_samples_.sum()):,} of {len(scores):,} samples; "
             f"{scores.shape[1]} principal components."
         )
-        for row in qc[(qc["scope"] == "samples") & (qc["dropped"] > 0)].itertuples():
-            notes.add(f"{row.dropped} samples set aside, {row.step}: {row.detail}.")
+        for row in qc[(qc["scope"] == "samples") & (qc["dropped"] > 0)].to_dict("records"):
+            notes.add(f"{row['dropped']} samples set aside, {row['step']}: {row['detail']}.")
     result = Result(
         title="Map of ancestry",
         cohort=cohort,
@@ -189,7 +187,7 @@ def _embed(
         counts={
             "samples": len(cohort.sample_ids),
             "variants": None if is_scores else model.n_features_in_,
-            "variants_used": None if is_scores else len(model.pca_.variants_),
+            "variants_used": None if is_scores else len(details["variants"]),
             "components": scores.shape[1],
             "clusters": model.n_clusters_,
             "elbo_nats_per_sample": model.elbo_,

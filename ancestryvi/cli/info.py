@@ -35,7 +35,7 @@ def _describe_model(path: Path) -> dict[str, Any]:
         "ancestryvi version": record["ancestryvi_version"],
         "training samples": len(arrays["labels_"]),
         "clusters": int(arrays["labels_"].max()) + 1,
-        "features": len(arrays["centre_"]),
+        "features": len(arrays["centre"]),
         "ELBO (nats per sample)": round(record["fitted"]["elbo_"], 3),
         "epochs": record["fitted"]["n_iter_"],
     }

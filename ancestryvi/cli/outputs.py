@@ -185,9 +185,7 @@ def _checksum(path: Path) -> dict[str, Any]:
     return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
 
 
-def _matrix(
-    ids: pd.Series, values: NDArray[np.float64], prefix: str, first: int
-) -> pd.DataFrame:
+def _matrix(ids: pd.Series, values: NDArray[np.float64], prefix: str, first: int) -> pd.DataFrame:
     """Sample ids and numbered columns."""
     names = [f"{prefix}{i + first}" for i in range(values.shape[1])]
     return pd.concat([ids, pd.DataFrame(values, columns=names)], axis=1)

@@ -10,6 +10,7 @@ import torch
 
 from ancestryvi import __version__
 from ancestryvi.estimators.ddvi import AncestryDDVI
+from ancestryvi.estimators.fitted import FittedDDVI
 from ancestryvi.exceptions import ModelFormatError
 from ancestryvi.models.ddvi import DDVI
 from ancestryvi.models.diffusion import GaussianDiffusion
@@ -19,8 +20,8 @@ from ancestryvi.persistence import ARRAYS_FILE, MODEL_FILE, Artifact, whole_dire
 from ancestryvi.preprocess import GenotypePCA
 from ancestryvi.training import History
 
-SCALARS = ("input_", "unit_", "elbo_", "n_iter_", "n_features_in_")
-ARRAYS = ("centre_", "embedding_", "labels_")
+SCALARS = ("input_", "elbo_", "n_iter_", "n_features_in_")
+ARRAYS = ("embedding_", "labels_")
 PCA_SCALARS = ("n_features_in_", "n_significant_")
 PCA_ARRAYS = (
     "components_",
@@ -50,10 +51,12 @@ def save_model(model: AncestryDDVI, path: str | PathLike[str], *, overwrite: boo
         "estimator": type(model).__name__,
         "parameters": parameters,
         "fitted": {name: getattr(model, name) for name in SCALARS},
+        "unit": model._fitted.unit,
         "history": model.history_.to_dict(),
     }
     arrays = {name: getattr(model, name) for name in ARRAYS}
-    for name, tensor in model._module.state_dict().items():
+    arrays["centre"] = model._fitted.centre
+    for name, tensor in model._fitted.module.state_dict().items():
         arrays[f"module.{name}"] = tensor.numpy()
     tables = {}
     if hasattr(model, "feature_names_in_"):
@@ -101,15 +104,20 @@ def _restore(artifact: Artifact) -> AncestryDDVI:
         for name, array in arrays.items()
         if name.startswith("module.")
     }
-    means = torch.zeros_like(state["prior.means"])
+    n_clusters, n_latent = state["prior.means"].shape
+    centre = arrays["centre"]
     module = DDVI(
-        len(model.centre_),
-        MixturePrior(means, torch.ones(len(means)), torch.ones(len(means))),
+        len(centre),
+        MixturePrior(
+            torch.ones(n_clusters),
+            torch.zeros(n_clusters, n_latent),
+            torch.eye(n_latent).repeat(n_clusters, 1, 1),
+        ),
         GaussianDiffusion(cosine_alpha_bar(model.n_diffusion_steps)),
-        torch.ones(len(model.centre_)),
+        torch.ones(len(centre)),
     ).double()
     module.load_state_dict(state)
-    model._module = module.requires_grad_(False)
+    model._fitted = FittedDDVI(module.requires_grad_(False), centre, record["unit"])
     model._publish()
     return model
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Callable
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.base import (
     BaseEstimator,
@@ -19,41 +15,16 @@ from sklearn.base import (
     TransformerMixin,
     clone,
 )
-from sklearn.mixture import GaussianMixture
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
-from tqdm import tqdm
 
+from ancestryvi.estimators.recipe import Recipe
 from ancestryvi.genotypes import Genotypes
-from ancestryvi.models.ddvi import DDVI
-from ancestryvi.models.diffusion import GaussianDiffusion
-from ancestryvi.models.priors import MixturePrior
-from ancestryvi.models.schedules import cosine_alpha_bar
 from ancestryvi.preprocess import GenotypePCA
 from ancestryvi.preprocess.inputs import is_anndata, is_path, looks_like_dosages
-from ancestryvi.training import History, Phase, resolve_device, train_phase
-from ancestryvi.training.wake_sleep import dreaming, wake_sleep, warm_start
-
-PHASE_SHARES = (0.6, 0.15, 0.25)
-"""Shares of the epochs that go to warm start, dreaming, and wake-sleep."""
-
-AUTO_EPOCHS = 240
-MIN_AUTO_STEPS = 1500
-MAX_AUTO_STEPS = 6000
-"""`n_epochs="auto"`: so many epochs, but at least and at most so many batches in all."""
-
-N_DRAWS = 32
-"""Posterior draws per sample behind `predict_proba` and `score_samples`; the same noise for every
-sample and every call, so that results are deterministic and do not depend on other rows."""
-
-ROWS_AT_ONCE = 512
-"""Samples whose posterior is evaluated at once, which bounds memory."""
 
 
-class AncestryDDVI(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
-):
+class AncestryDDVI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
     """Map and clusters of ancestry by denoising diffusion variational inference.
 
     A deep latent-variable model p(z) p(x | z) of PC scores x: the prior p(z) is a mixture whose
@@ -75,7 +46,7 @@ class AncestryDDVI(
         Weight of the sleep objective.
     n_epochs : int or "auto", default="auto"
         Passes over the samples, all phases together. "auto" is 240, changed where needed so that
-        there are 1,500 to 6,000 batches in all.
+        there are 2,600 to 6,000 batches in all.
     batch_size : int, default=256
         Samples per step.
     input : {"auto", "genotypes", "features"}, default="auto"
@@ -197,19 +168,33 @@ class AncestryDDVI(
         features = self._fit_features(X)
         usable = ~np.isnan(features).any(axis=1)
         fitted = usable if self.pca_ is None else self.pca_.fit_samples_
-        self._train(features[fitted])
+        recipe = Recipe(
+            n_clusters=self.n_clusters,
+            n_components=self.n_components,
+            n_diffusion_steps=self.n_diffusion_steps,
+            beta_reg=self.beta_reg,
+            beta_diff=self.beta_diff,
+            n_epochs=self.n_epochs,
+            batch_size=self.batch_size,
+            device=self.device,
+            progress=self.progress,
+        )
+        random = check_random_state(self.random_state)
+        self._fitted, self.history_ = recipe.fit(features[fitted], random)
+        self.n_iter_ = len(self.history_)
         return self._read_out(features)
 
     def _check_parameters(self) -> None:
         """Raise ValueError for the first parameter out of range."""
-        for name, kind, least in [
+        ranges: list[tuple[str, Any, int]] = [
             ("n_clusters", Integral, 1),
             ("n_components", Integral, 1),
             ("n_diffusion_steps", Integral, 1),
             ("batch_size", Integral, 1),
             ("beta_reg", Real, 0),
             ("beta_diff", Real, 0),
-        ]:
+        ]
+        for name, kind, least in ranges:
             value = getattr(self, name)
             if not isinstance(value, kind) or isinstance(value, bool) or not value >= least:
                 noun = "an int" if kind is Integral else "a number"
@@ -235,9 +220,7 @@ class AncestryDDVI(
         self.input_ = self.input if self.input != "auto" else _kind_of_input(X)
         if self.input_ == "features":
             self.pca_ = None
-            return validate_data(
-                self, _matrix(X), dtype=np.float64, ensure_min_samples=2
-            )
+            return validate_data(self, _matrix(X), dtype=np.float64, ensure_min_samples=2)
         self.pca_ = clone(self.pca) if self.pca is not None else GenotypePCA()
         self.pca_.fit(X)
         self.n_features_in_ = self.pca_.n_features_in_
@@ -246,118 +229,33 @@ class AncestryDDVI(
     def _features(self, X: Any) -> NDArray[np.float64]:
         """Features of samples of any origin, as the fitted model takes them."""
         check_is_fitted(self, "input_")
-        if self.input_ == "genotypes":
+        if self.pca_ is not None:
             return self.pca_.transform(X)
         return validate_data(self, _matrix(X), dtype=np.float64, reset=False)
-
-    def _train(self, features: NDArray[np.float64]) -> None:
-        """Run the phases and keep the trained module on the CPU."""
-        random = check_random_state(self.random_state)
-        device = resolve_device(self.device)
-        seed = int(random.randint(2**31 - 1))
-        self.centre_ = features.mean(axis=0)
-        self.unit_ = float(np.sqrt(np.square(features - self.centre_).mean())) or 1.0
-        x = torch.as_tensor(self._standardise(features), dtype=torch.float32, device=device)
-        order = torch.Generator().manual_seed(seed)
-        noise = torch.Generator(device=device).manual_seed(seed)
-
-        model = self._new_module(x, seed).to(device)
-        warm, dreams, joint = self._epochs(len(x))
-        self.history_ = History()
-        with tqdm(
-            total=warm + dreams + joint,
-            desc="training",
-            unit="epoch",
-            disable=None if self.progress else True,
-        ) as bar:
-
-            def run(phase: Phase) -> None:
-                train_phase(
-                    phase,
-                    x,
-                    batch_size=self.batch_size,
-                    generator=order,
-                    history=self.history_,
-                    progress=bar,
-                )
-
-            run(warm_start(model, warm, self.beta_reg, noise))
-            model.prior = self._fit_prior(model, x, random).to(device)
-            run(dreaming(model, dreams, noise))
-            run(wake_sleep(model, joint, self.beta_reg, self.beta_diff, noise))
-        self.n_iter_ = len(self.history_)
-        self._module = model.cpu().double().requires_grad_(False)
-
-    def _epochs(self, n_samples: int) -> tuple[int, int, int]:
-        """Epochs of each phase."""
-        if isinstance(self.n_epochs, str):
-            n_batches = math.ceil(n_samples / self.batch_size)
-            n_steps = min(max(AUTO_EPOCHS * n_batches, MIN_AUTO_STEPS), MAX_AUTO_STEPS)
-            total = math.ceil(n_steps / n_batches)
-        else:
-            total = int(self.n_epochs)
-        warm, dreams, joint = (max(1, round(total * share)) for share in PHASE_SHARES)
-        return warm, dreams, joint
-
-    def _new_module(self, x: Tensor, seed: int) -> DDVI:
-        """The untrained model, whose prior is one standard normal."""
-        lowest = x.std(dim=0, correction=0).min().clamp(min=0.05).cpu()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            prior = MixturePrior(torch.zeros(1, self.n_components), torch.ones(1), torch.ones(1))
-            diffusion = GaussianDiffusion(cosine_alpha_bar(self.n_diffusion_steps))
-            return DDVI(x.shape[1], prior, diffusion, lowest.repeat(x.shape[1]))
-
-    def _fit_prior(self, model: DDVI, x: Tensor, random: np.random.RandomState) -> MixturePrior:
-        """A mixture fitted to the latents of the warm start, widened by their posterior spread."""
-        with torch.no_grad():
-            encoding = model.encode(x)
-        latents = encoding.mean.double().cpu().numpy()
-        spread = float((2.0 * encoding.log_scale).exp().mean())
-        n_clusters = min(self.n_clusters, len(latents))
-        if n_clusters < self.n_clusters:
-            warnings.warn(
-                f"n_clusters={self.n_clusters} is more than the {n_clusters} samples to fit on; "
-                f"fitting {n_clusters} clusters.",
-                stacklevel=4,
-            )
-        mixture = GaussianMixture(
-            n_clusters,
-            covariance_type="spherical",
-            reg_covar=1e-5,
-            max_iter=500,
-            n_init=5,
-            random_state=random,
-        ).fit(latents)
-        scales = np.sqrt(mixture.covariances_ + spread)
-        return MixturePrior(
-            torch.as_tensor(mixture.means_, dtype=torch.float32),
-            torch.as_tensor(mixture.weights_, dtype=torch.float32),
-            torch.as_tensor(scales, dtype=torch.float32),
-        )
 
     def _read_out(self, features: NDArray[np.float64]) -> AncestryDDVI:
         """Drop empty clusters, order the others by size, and set the fitted attributes."""
         while True:
-            labels = _argmax(self._probabilities(features))
-            sizes = np.bincount(labels[labels >= 0], minlength=self._module.prior.n_clusters)
+            labels = _argmax(self._fitted.probabilities(features))
+            n_clusters = self._fitted.module.prior.n_clusters
+            sizes = np.bincount(labels[labels >= 0], minlength=n_clusters)
             order = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]
-            if np.array_equal(order, np.arange(len(sizes))):
+            if np.array_equal(order, np.arange(n_clusters)):
                 break
-            self._module.prior = self._module.prior.keep(torch.as_tensor(order))
+            self._fitted.keep_clusters(order)
         self._publish()
         self.labels_ = labels
-        self.embedding_ = self._map(features)
-        self.elbo_ = float(np.nanmean(self._elbo(features)))
+        self.embedding_ = self._fitted.place(features)
+        self.elbo_ = float(np.nanmean(self._fitted.elbo(features)))
         return self
 
     def _publish(self) -> None:
-        """Attributes that copy parameters of the module."""
-        prior = self._module.prior
+        """Attributes that copy parameters of the trained module."""
+        prior = self._fitted.module.prior
         self.cluster_centers_ = prior.means.detach().numpy().copy()
         self.weights_ = prior.log_weights.detach().exp().numpy()
         self.n_clusters_ = prior.n_clusters
-        self._n_features_out = self.cluster_centers_.shape[1]
+        self._n_features_out = prior.n_latent
 
     # --------------------------------------------------------------------------- the read-out
 
@@ -376,7 +274,8 @@ class AncestryDDVI(
         embedding : ndarray of shape (n_samples, n_components)
             NaN for samples without any call.
         """
-        return self._map(self._features(X))
+        features = self._features(X)
+        return self._fitted.place(features)
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float64]:
         """Fit, and return the map of the training samples; equals ``fit(X).transform(X)``."""
@@ -393,7 +292,8 @@ class AncestryDDVI(
         probabilities : ndarray of shape (n_samples, n_clusters_)
             Rows sum to 1; NaN for samples without any call.
         """
-        return self._probabilities(self._features(X))
+        features = self._features(X)
+        return self._fitted.probabilities(features)
 
     def predict(self, X: Any) -> NDArray[np.int64]:
         """The most probable cluster of each sample, of shape (n_samples,); -1 without any call."""
@@ -402,9 +302,10 @@ class AncestryDDVI(
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """ELBO of each sample: a lower bound of its log density, in nats, of shape (n_samples,).
 
-        The mean over `N_DRAWS` draws from the posterior (equation 5), per unit volume of X.
+        The mean over 32 fixed draws from the posterior (equation 5), per unit volume of X.
         """
-        return self._elbo(self._features(X))
+        features = self._features(X)
+        return self._fitted.elbo(features)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of `score_samples` over the samples of X."""
@@ -427,15 +328,7 @@ class AncestryDDVI(
         draws : ndarray of shape (n_rows, n_samples, n_components)
         """
         features = self._features(X)
-        random = check_random_state(random_state)
-        generator = torch.Generator().manual_seed(int(random.randint(2**31 - 1)))
-
-        def draw(x: Tensor) -> Tensor:
-            shape = (self._module.diffusion.n_steps + 1, n_samples, len(x), self._module.n_latent)
-            noise = torch.randn(shape, generator=generator, dtype=x.dtype)
-            return self._module.infer(self._module.encode(x), noise).transpose(0, 1)
-
-        return self._evaluate(draw, features, (n_samples, self._module.n_latent))
+        return self._fitted.draw_posterior(features, n_samples, _seed(random_state))
 
     # ---------------------------------------------------------------------- the generative model
 
@@ -457,11 +350,7 @@ class AncestryDDVI(
             The component that each was drawn from, as `sklearn.mixture.GaussianMixture.sample`.
         """
         check_is_fitted(self)
-        random = check_random_state(random_state)
-        generator = torch.Generator().manual_seed(int(random.randint(2**31 - 1)))
-        with torch.no_grad():
-            component, x = self._module.dream(n_samples, generator)[1:]
-        return self._restore(x.numpy()), component.numpy()
+        return self._fitted.draw_samples(n_samples, _seed(random_state))
 
     def inverse_transform(self, Z: Any) -> NDArray[np.float64]:
         """Features at places of the map: the mean of p(x | z).
@@ -476,9 +365,7 @@ class AncestryDDVI(
             PC scores when the model was fitted on genotypes.
         """
         check_is_fitted(self)
-        with torch.no_grad():
-            x = self._module.decoder(torch.as_tensor(np.asarray(Z, dtype=np.float64)))
-        return self._restore(x.numpy())
+        return self._fitted.decode(check_array(Z, dtype=np.float64))
 
     # ------------------------------------------------------------------------------ persistence
 
@@ -511,64 +398,6 @@ class AncestryDDVI(
 
         return load_model(path)
 
-    # --------------------------------------------------------------------------------- internals
-
-    def _standardise(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Features centred and divided by their one common scale."""
-        return (features - self.centre_) / self.unit_
-
-    def _restore(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The inverse of `_standardise`."""
-        return x * self.unit_ + self.centre_
-
-    def _evaluate(
-        self,
-        function: Callable[[Tensor], Tensor],
-        features: NDArray[np.float64],
-        shape: tuple[int, ...],
-    ) -> NDArray[np.float64]:
-        """A function of rows, in double precision and by blocks; rows with NaN give NaN."""
-        result = np.full((len(features), *shape), np.nan)
-        usable = np.flatnonzero(~np.isnan(features).any(axis=1))
-        for start in range(0, len(usable), ROWS_AT_ONCE):
-            rows = usable[start : start + ROWS_AT_ONCE]
-            with torch.no_grad():
-                x = torch.as_tensor(self._standardise(features[rows]))
-                result[rows] = function(x).numpy()
-        return result
-
-    def _draws(self) -> Tensor:
-        """Fixed noise of `N_DRAWS` posterior draws, the same for every row; second half mirrored."""
-        generator = torch.Generator().manual_seed(0)
-        shape = (self._module.diffusion.n_steps + 1, N_DRAWS // 2, 1, self._module.n_latent)
-        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
-        return torch.cat([noise, -noise], dim=1)
-
-    def _map(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Deterministic latents of features."""
-        still = torch.zeros(self._module.diffusion.n_steps + 1, 1, 1, dtype=torch.float64)
-        return self._evaluate(
-            lambda x: self._module.infer(self._module.encode(x), still),
-            features,
-            (self._module.n_latent,),
-        )
-
-    def _probabilities(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Posterior mean of the responsibilities."""
-        noise = self._draws()
-
-        def responsibilities(x: Tensor) -> Tensor:
-            z = self._module.infer(self._module.encode(x), noise)
-            return self._module.prior.responsibilities(z).mean(0)
-
-        return self._evaluate(responsibilities, features, (self._module.prior.n_clusters,))
-
-    def _elbo(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Posterior mean of the bound, in nats per unit volume of the features."""
-        noise = self._draws()
-        bound = self._evaluate(lambda x: self._module.elbo(x, noise).elbo.mean(0), features, ())
-        return bound - features.shape[1] * math.log(self.unit_)
-
 
 def _kind_of_input(X: Any) -> str:
     """What `input="auto"` takes X for."""
@@ -580,6 +409,11 @@ def _kind_of_input(X: Any) -> str:
 def _matrix(X: Any) -> Any:
     """The matrix of an AnnData with the ids and names of its axes; anything else as it is."""
     return X.to_df() if is_anndata(X) else X
+
+
+def _seed(random_state: Any) -> int:
+    """A seed for torch."""
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def _argmax(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -29,6 +29,10 @@ from ancestryvi.models.priors import MixturePrior
 MAX_LOG_CORRECTION = 4.0
 """Largest change of a log standard deviation that the denoiser may ask for, in either direction."""
 
+LOG_SCALE_RANGE = (-10.0, 3.0)
+"""Log standard deviations that the encoder may give, on a map of a few units. Networks extrapolate
+linearly, so that far from the training data the exponential of their output would overflow."""
+
 
 @dataclass(frozen=True)
 class Encoding:
@@ -69,7 +73,7 @@ class DDVI(nn.Module):
     n_features : int
         Dimension of x.
     prior : MixturePrior
-        p(z), over latents of dimension ``prior.means.shape[1]``.
+        p(z), over latents of dimension ``prior.n_latent``.
     diffusion : GaussianDiffusion
         The forward process r.
     noise_scale : Tensor of shape (n_features,)
@@ -83,7 +87,7 @@ class DDVI(nn.Module):
     -----
     The encoder gives a Gaussian belief N(m(x), s^2(x)) about z: the posterior of AEVB, with which
     training starts. The denoiser *corrects* it in the light of y_t, to N(m + s u, s^2 e^{2v}) with
-    (u, v) its two outputs, and q(y_{t-1} | y_t, x) is r(y_{t-1} | y_t, z) averaged over that belief.
+    (u, v) its two outputs; r(y_{t-1} | y_t, z) averaged over that belief is q(y_{t-1} | y_t, x).
     Predicting z is predicting the noise: y_t = sqrt(abar_t) z + sqrt(1 - abar_t) eps.
     """
 
@@ -98,7 +102,7 @@ class DDVI(nn.Module):
         n_hidden_denoiser: int = 128,
     ) -> None:
         super().__init__()
-        n_latent = prior.means.shape[-1]
+        n_latent = prior.n_latent
         self.prior = prior
         self.diffusion = diffusion
         self.log_noise = nn.Parameter(noise_scale.log())
@@ -113,7 +117,7 @@ class DDVI(nn.Module):
     @property
     def n_latent(self) -> int:
         """Dimension of z."""
-        return self.prior.means.shape[-1]
+        return self.prior.n_latent
 
     def generative_parameters(self) -> list[nn.Parameter]:
         """theta: the prior, the decoder and the observation noise."""
@@ -130,10 +134,8 @@ class DDVI(nn.Module):
         """Everything of q that depends on x alone."""
         features = self.encoder(x)
         belief = self.belief_head(features)
-        mean, log_scale = belief.chunk(2, dim=-1)
-        start_mean, start_log_scale = self.start_head(features).chunk(2, dim=-1)
         context = self.denoiser.context(torch.cat([features, belief], dim=-1))
-        return Encoding(mean, log_scale, start_mean, start_log_scale, context)
+        return Encoding(*_gaussian(belief), *_gaussian(self.start_head(features)), context)
 
     def belief(self, encoding: Encoding, y: Tensor, t: Tensor | int) -> tuple[Tensor, Tensor]:
         """Mean and variance of the Gaussian belief about z given y_t = y and x."""
@@ -142,9 +144,7 @@ class DDVI(nn.Module):
         scale = encoding.log_scale.exp()
         return encoding.mean + scale * shift, (scale * log_correction.exp()) ** 2
 
-    def reverse_step(
-        self, encoding: Encoding, y: Tensor, t: Tensor | int
-    ) -> tuple[Tensor, Tensor]:
+    def reverse_step(self, encoding: Encoding, y: Tensor, t: Tensor | int) -> tuple[Tensor, Tensor]:
         """Mean and variance of q(y_{t-1} | y_t = y, x)."""
         return self.diffusion.reverse_of_belief(*self.belief(encoding, y, t), y, t)
 
@@ -232,15 +232,11 @@ class DDVI(nn.Module):
         )
         return first + rest + last
 
-    def dream(
-        self, n_samples: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def dream(self, n_samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Draw z, its prior component and x from the model, observation noise included (eq. 8)."""
         z, component = self.prior.sample(n_samples, generator)
         mean = self.decoder(z)
-        noise = torch.randn(
-            mean.shape, generator=generator, dtype=mean.dtype, device=mean.device
-        )
+        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
         return z, component, mean + self.log_noise.exp() * noise
 
     def belief_elbo(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -248,7 +244,13 @@ class DDVI(nn.Module):
 
         With noise of shape (n_samples, n_latent); terms in nats, of shape (n_samples,).
         """
-        mean, log_scale = self.belief_head(self.encoder(x)).chunk(2, dim=-1)
+        mean, log_scale = _gaussian(self.belief_head(self.encoder(x)))
         scale = log_scale.exp()
         z = mean + scale * noise
         return self.reconstruction(x, z), self.prior.log_prob(z) + gaussian_entropy(scale**2)
+
+
+def _gaussian(output: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and log standard deviation, within its range, from the output of a head."""
+    mean, log_scale = output.chunk(2, dim=-1)
+    return mean, log_scale.clamp(*LOG_SCALE_RANGE)

@@ -54,14 +54,14 @@ class GaussianDiffusion(nn.Module):
         alpha_bar = alpha_bar.double()
         previous, current = alpha_bar[:-1], alpha_bar[1:]
         beta = 1.0 - current / previous
-        one = torch.zeros(1, dtype=torch.float64)  # index 0 is unused: steps are 1..T
+        unused = torch.zeros(1, dtype=torch.float64)  # index 0: steps are numbered 1..T
         buffers = {
             "alpha_bar": alpha_bar,
-            "beta": torch.cat([one, beta]),
-            "posterior_variance": torch.cat([one, beta * (1 - previous) / (1 - current)]),
-            "z_coefficient": torch.cat([one, beta * previous.sqrt() / (1 - current)]),
+            "beta": torch.cat([unused, beta]),
+            "posterior_variance": torch.cat([unused, beta * (1 - previous) / (1 - current)]),
+            "z_coefficient": torch.cat([unused, beta * previous.sqrt() / (1 - current)]),
             "y_coefficient": torch.cat(
-                [one, (current / previous).sqrt() * (1 - previous) / (1 - current)]
+                [unused, (current / previous).sqrt() * (1 - previous) / (1 - current)]
             ),
         }
         for name, value in buffers.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +15,7 @@ def mlp(n_inputs: int, n_hidden: int, n_layers: int, n_outputs: int) -> nn.Seque
     """
     widths = [n_inputs] + [n_hidden] * n_layers
     layers: list[nn.Module] = []
-    for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+    for n_in, n_out in pairwise(widths):
         layers += [nn.Linear(n_in, n_out), nn.SiLU()]
     return nn.Sequential(*layers, nn.Linear(widths[-1], n_outputs))
 

@@ -9,23 +9,30 @@ from ancestryvi.models.diffusion import LOG_2PI
 
 
 class MixturePrior(nn.Module):
-    """p(z) = sum_k pi_k N(z; m_k, s_k^2 I) with learned means m_k, weights pi_k and scales s_k.
+    """p(z) = sum_k pi_k N(z; m_k, S_k) with learned weights, means and covariances.
 
     Parameters
     ----------
-    means : Tensor of shape (n_clusters, n_latent)
-        Starting means.
     weights : Tensor of shape (n_clusters,)
         Starting weights, positive, of sum 1.
-    scales : Tensor of shape (n_clusters,)
-        Starting standard deviations, positive.
+    means : Tensor of shape (n_clusters, n_latent)
+        Starting means.
+    precision_factors : Tensor of shape (n_clusters, n_latent, n_latent)
+        Lower triangular L_k with a positive diagonal and S_k^-1 = L_k' L_k, so that
+        L_k (z - m_k) is standard normal.
     """
 
-    def __init__(self, means: Tensor, weights: Tensor, scales: Tensor) -> None:
+    def __init__(self, weights: Tensor, means: Tensor, precision_factors: Tensor) -> None:
         super().__init__()
-        self.means = nn.Parameter(means.clone())
         self.logits = nn.Parameter(weights.log())
-        self.log_scales = nn.Parameter(scales.log())
+        self.means = nn.Parameter(means.clone())
+        self.log_diagonal = nn.Parameter(precision_factors.diagonal(dim1=-2, dim2=-1).log())
+        self.below_diagonal = nn.Parameter(precision_factors.tril(-1))
+
+    @classmethod
+    def standard_normal(cls, n_latent: int) -> MixturePrior:
+        """N(0, I) as a mixture of one component."""
+        return cls(torch.ones(1), torch.zeros(1, n_latent), torch.eye(n_latent).unsqueeze(0))
 
     @property
     def n_clusters(self) -> int:
@@ -33,17 +40,25 @@ class MixturePrior(nn.Module):
         return len(self.logits)
 
     @property
+    def n_latent(self) -> int:
+        """Dimension of z."""
+        return self.means.shape[-1]
+
+    @property
     def log_weights(self) -> Tensor:
         """Log mixture weights, of shape (n_clusters,)."""
         return self.logits.log_softmax(-1)
 
+    @property
+    def precision_factors(self) -> Tensor:
+        """The factors L_k, of shape (n_clusters, n_latent, n_latent)."""
+        return self.below_diagonal.tril(-1) + torch.diag_embed(self.log_diagonal.exp())
+
     def joint_log_prob(self, z: Tensor) -> Tensor:
-        """log pi_k + log N(z; m_k, s_k^2 I), of shape (..., n_clusters)."""
-        squares = ((z.unsqueeze(-2) - self.means) ** 2).sum(-1)
-        n_latent = self.means.shape[-1]
-        log_normal = -0.5 * squares * (-2.0 * self.log_scales).exp() - n_latent * (
-            self.log_scales + 0.5 * LOG_2PI
-        )
+        """log pi_k + log N(z; m_k, S_k) in nats, of shape (..., n_clusters)."""
+        centred = z.unsqueeze(-2) - self.means
+        white = torch.einsum("kij,...kj->...ki", self.precision_factors, centred)
+        log_normal = self.log_diagonal.sum(-1) - 0.5 * (white**2 + LOG_2PI).sum(-1)
         return self.log_weights + log_normal
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -58,21 +73,23 @@ class MixturePrior(nn.Module):
         """Draws of p(z), of shape (n_samples, n_latent), and the component of each."""
         weights = self.log_weights.exp()
         component = torch.multinomial(weights, n_samples, replacement=True, generator=generator)
-        noise = torch.randn(
-            n_samples,
-            self.means.shape[-1],
+        white = torch.randn(
+            (n_samples, self.n_latent, 1),
             generator=generator,
             dtype=self.means.dtype,
             device=self.means.device,
         )
-        scales = self.log_scales[component].exp().unsqueeze(-1)
-        return self.means[component] + scales * noise, component
+        factors = self.precision_factors[component]
+        centred = torch.linalg.solve_triangular(factors, white, upper=False).squeeze(-1)
+        return self.means[component] + centred, component
 
     def keep(self, components: Tensor) -> MixturePrior:
         """The prior of these components alone, in this order, weights rescaled to sum to 1."""
-        weights = self.log_weights.detach()[components].exp()
-        means, log_scales = self.means.detach(), self.log_scales.detach()
-        kept = MixturePrior(
-            means[components], weights / weights.sum(), log_scales[components].exp()
-        )
+        with torch.no_grad():
+            weights = self.log_weights[components].exp()
+            kept = MixturePrior(
+                weights / weights.sum(),
+                self.means[components],
+                self.precision_factors[components],
+            )
         return kept.requires_grad_(self.means.requires_grad)

@@ -1,4 +1,4 @@
-"""Noise schedules, each defined by abar(t) so that its end does not depend on the number of steps."""
+"""Noise schedules, each a function abar(t) whose end does not depend on the number of steps."""
 
 from __future__ import annotations
 

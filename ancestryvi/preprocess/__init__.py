@@ -1,4 +1,4 @@
-"""From genotypes to principal components: quality control, LD thinning, scaling, PCA, projection."""
+"""From genotypes to PC scores: quality control, LD thinning, scaling, PCA, projection."""
 
 from ancestryvi.preprocess.pca import GenotypePCA
 from ancestryvi.preprocess.quality import QualityReport, quality_control

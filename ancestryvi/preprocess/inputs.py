@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.utils import check_array
 
 from ancestryvi.genotypes import Genotypes, read_genotypes
 
@@ -16,9 +17,7 @@ def is_path(X: Any) -> bool:
     """Whether X names one file or a list of files."""
     if isinstance(X, str | PathLike):
         return True
-    return (
-        isinstance(X, Sequence) and len(X) > 0 and all(isinstance(x, str | PathLike) for x in X)
-    )
+    return isinstance(X, Sequence) and len(X) > 0 and all(isinstance(x, str | PathLike) for x in X)
 
 
 def is_anndata(X: Any) -> bool:
@@ -54,6 +53,8 @@ def as_genotypes(X: Any) -> Genotypes:
     ------
     InputFormatError
         If the entries are not 0, 1, 2 or missing (-1 or NaN).
+    TypeError, ValueError
+        If a matrix is sparse, empty, not of numbers or not of two dimensions.
     """
     if isinstance(X, Genotypes):
         return X
@@ -61,6 +62,5 @@ def as_genotypes(X: Any) -> Genotypes:
         return read_genotypes(X)
     if is_anndata(X):
         return Genotypes.from_anndata(X)
-    if isinstance(X, pd.DataFrame):
-        return Genotypes.from_dosages(X.to_numpy(), [str(name) for name in X.index])
-    return Genotypes.from_dosages(np.asarray(X))
+    sample_ids = [str(name) for name in X.index] if isinstance(X, pd.DataFrame) else None
+    return Genotypes.from_dosages(check_array(X, ensure_all_finite=False), sample_ids)

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 CHUNK = 256
 """Variants whose correlations are taken at once."""
 
+ROUNDING = 1e-5
+"""How far a squared correlation in single precision is off at most, at 20,000 samples."""
+
 
 def standardise(dosages: NDArray[np.int8]) -> NDArray[np.float32]:
     """Columns of mean 0 and length 1, missing calls at the mean; constant columns are all 0."""
@@ -86,7 +89,7 @@ def _unlinked_on_contig(
         kept_positions, kept_values = kept_positions[near], kept_values[:, near]
         width = place.size
         others = np.concatenate([kept_positions, place])
-        linked = np.square(values.T @ np.hstack([kept_values, values])) > max_r2
+        linked = np.square(values.T @ np.hstack([kept_values, values])) > max_r2 + ROUNDING
         linked &= place[:, None] - others[None, :] <= reach
         usable = np.concatenate([np.ones(len(kept_positions), bool), np.zeros(width, bool)])
         for row in range(width):

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 from scipy.linalg.blas import ssyrk
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ancestryvi.exceptions import NoVariantsError, SampleError
+from ancestryvi.exceptions import InputFormatError, SampleError
 from ancestryvi.genotypes import Genotypes
 from ancestryvi.genotypes.alleles import VariantMatch
 from ancestryvi.preprocess.inputs import as_genotypes
@@ -26,6 +27,10 @@ from ancestryvi.preprocess.spectrum import count_significant
 MIN_AUTO_COMPONENTS = 2
 MAX_AUTO_COMPONENTS = 50
 """Range of `n_components="auto"`. Beyond 50, families and noise outnumber populations."""
+
+MIN_SHARE = 1e-6
+"""Share of the variance below which a component is rounding: sums of float32 products are exact to
+a few times 1e-7."""
 
 
 class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -83,6 +88,8 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Number of components that the Tracy-Widom test finds, of the first 50.
     n_features_in_ : int
         Number of variants given to `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,), str
+        Names of the columns; only after a fit on a DataFrame whose columns are all strings.
 
     References
     ----------
@@ -97,7 +104,8 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     >>> scores = GenotypePCA(n_components=2).fit_transform(X)
     >>> scores.shape
     (40, 2)
-    >>> bool(scores[:20, 0].max() < scores[20:, 0].min() or scores[:20, 0].min() > scores[20:, 0].max())
+    >>> one, other = sorted([scores[:20, 0], scores[20:, 0]], key=np.mean)
+    >>> bool(one.max() < other.min())
     True
     """
 
@@ -138,12 +146,18 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Raises
         ------
         NoVariantsError, SampleError
-            If fewer than 1 variant or 2 samples pass quality control.
+            If fewer than 1 variant or 2 samples pass quality control, or no samples differ.
         InputFormatError
             If X holds something other than dosages.
+        ValueError
+            If `n_components` is neither "auto" nor an int of at least 1.
+        TypeError, ValueError
+            If X is no dense numeric matrix.
         """
         n_components = self._requested_components()
         genotypes = as_genotypes(X)
+        columns = X if isinstance(X, pd.DataFrame) else genotypes.dosages
+        validate_data(self, columns, skip_check_array=True)
         report = quality_control(
             genotypes,
             min_maf=self.min_maf,
@@ -153,7 +167,6 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             snvs_only=self.snvs_only,
         )
         self._thin(genotypes, report)
-        self.n_features_in_ = genotypes.n_variants
         self.kept_variants_ = report.variants
         self.fit_samples_ = report.samples
         self.sample_call_rate_ = report.sample_call_rate
@@ -179,11 +192,14 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Returns
         -------
         scores : ndarray of shape (n_samples, n_components)
+            NaN for a sample without any call at the fitted variants.
 
         Raises
         ------
         OverlapError
             If too few of the fitted variants are present; see `project`.
+        InputFormatError
+            If X holds something other than dosages, or a matrix has other columns.
         """
         scores, _ = self.project(X)
         return scores
@@ -197,20 +213,31 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Returns
         -------
         scores : ndarray of shape (n_samples, n_components)
+            NaN for a sample without any call at the fitted variants.
         match : VariantMatch
 
         Raises
         ------
         OverlapError
             If fewer than half of the fitted variants are present.
+        InputFormatError
+            If X holds something other than dosages, or a matrix has other columns.
         """
         check_is_fitted(self)
         genotypes = as_genotypes(X)
+        if isinstance(X, np.ndarray | pd.DataFrame):
+            try:
+                validate_data(self, X, reset=False, skip_check_array=True)
+            except ValueError as error:
+                raise InputFormatError(str(error)) from error
         match = align(self.variants_, genotypes, self.kept_variants_)
-        scores = least_squares_scores(
-            genotypes, match, self.mean_, self.scale_, self.components_
-        )
+        scores = least_squares_scores(genotypes, match, self.mean_, self.scale_, self.components_)
         return scores, match
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
     @property
     def _n_features_out(self) -> int:
@@ -220,7 +247,8 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """`n_components`, or the most that "auto" may choose."""
         if isinstance(self.n_components, str) and self.n_components == "auto":
             return MAX_AUTO_COMPONENTS
-        if isinstance(self.n_components, Integral) and self.n_components >= 1:
+        is_int = isinstance(self.n_components, Integral) and not isinstance(self.n_components, bool)
+        if is_int and int(self.n_components) >= 1:
             return int(self.n_components)
         raise ValueError(
             "The 'n_components' parameter of GenotypePCA must be 'auto' or an int of at least 1. "
@@ -261,7 +289,7 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             gram, subset_by_index=[n_samples - n_leading, n_samples - 1], overwrite_a=True
         )
         eigenvalues, vectors = eigenvalues[::-1], vectors[:, ::-1]
-        rank = int(np.sum(eigenvalues > total * 1e-7))
+        rank = int(np.sum(eigenvalues > total * MIN_SHARE))
         if rank == 0:
             raise SampleError(
                 f"All {n_samples} samples have the same genotype at the {n_variants} variants "

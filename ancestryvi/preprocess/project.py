@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.linalg import pinvh
 
 from ancestryvi.exceptions import InputFormatError, OverlapError
 from ancestryvi.genotypes import Genotypes, match_variants
@@ -17,9 +18,7 @@ MIN_OVERLAP = 0.5
 sample of the genome that the model was not fitted on, and their error exceeds what a map shows."""
 
 
-def align(
-    reference: pd.DataFrame, genotypes: Genotypes, kept: NDArray[np.bool_]
-) -> VariantMatch:
+def align(reference: pd.DataFrame, genotypes: Genotypes, kept: NDArray[np.bool_]) -> VariantMatch:
     """Find the fitted variants among those of new genotypes.
 
     Parameters
@@ -41,8 +40,8 @@ def align(
     if (genotypes.variants["contig"] == "unknown").all():
         if genotypes.n_variants != len(kept):
             raise InputFormatError(
-                f"The dosages have {genotypes.n_variants} variants, and the model was fitted on "
-                f"{len(kept)}; a matrix without positions needs the same columns."
+                f"X has {genotypes.n_variants} features, but GenotypePCA is expecting {len(kept)} "
+                "features as input: variants without positions need the fitted columns, in order."
             )
         index = np.flatnonzero(kept)
         nowhere = np.zeros(len(index), bool)
@@ -68,7 +67,8 @@ def least_squares_scores(
 ) -> NDArray[np.float64]:
     """Scores s that minimise |z - V s|^2 over the variants present, z the scaled dosages.
 
-    With all variants present V has orthonormal columns and s = V'z, the ordinary PC scores.
+    With all variants present V has orthonormal columns and s = V'z, the ordinary PC scores. A
+    single missing call counts as the variant's mean; a sample without any call has no place.
 
     Parameters
     ----------
@@ -81,14 +81,19 @@ def least_squares_scores(
     Returns
     -------
     scores : ndarray of shape (n_samples, n_components)
+        NaN for a sample without any call at the variants present.
     """
     n_components, n_variants = components.shape
     scores = np.zeros((genotypes.n_samples, n_components))
+    called = np.zeros(genotypes.n_samples, bool)
     for block in variant_blocks(genotypes.n_samples, n_variants):
         dosages = match.aligned_dosages(genotypes, block)
+        called |= (dosages >= 0).any(axis=1)
         scaled = patterson_scale(dosages, mean[block], scale[block])
         scores += scaled.astype(np.float64) @ components[:, block].T.astype(np.float64)
     present = components[:, match.index >= 0].astype(np.float64)
-    if present.shape[1] == n_variants:
-        return scores
-    return np.linalg.solve(present @ present.T, scores.T).T
+    if present.shape[1] < n_variants:
+        # The pseudo-inverse: fewer variants than components leave many solutions, it the shortest.
+        scores = scores @ pinvh(present @ present.T)
+    scores[~called] = np.nan
+    return scores

@@ -153,7 +153,7 @@ def is_multiallelic(variants: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def is_snv(variants: pd.DataFrame) -> NDArray[np.bool_]:
-    """Variants whose two alleles are one character each; an unknown allele ('.') is no objection."""
+    """Variants whose alleles are one character each; an unknown allele ('.') is no objection."""
     ref, alt = variants["ref"].astype(str), variants["alt"].astype(str)
     return ((ref.str.len() == 1) & (alt.str.len() == 1) & (alt != "*")).to_numpy(bool)
 
@@ -219,11 +219,12 @@ def quality_control(
     Examples
     --------
     >>> genotypes = Genotypes.from_dosages(np.array([[0, 2, 1], [1, 2, 0], [2, 2, 1]]))
-    >>> quality_control(genotypes).table[["step", "dropped", "kept"]].iloc[-3:]
-                    step  dropped  kept
-    5        monomorphic        1     2
-    6  minor allele count        0     2
-    ...
+    >>> report = quality_control(genotypes)
+    >>> report.variants
+    array([ True, False,  True])
+    >>> report.table.query("dropped > 0")[["scope", "step", "before", "dropped", "kept"]]
+          scope         step  before  dropped  kept
+    8  variants  monomorphic       3        1     2
     """
     n_samples, n_variants = genotypes.n_samples, genotypes.n_variants
     ids = genotypes.sample_ids
@@ -271,7 +272,7 @@ def quality_control(
     n_fit = int(report.samples.sum())
     report.drop_variants(
         "variant call rate",
-        counts.called < min_variant_call_rate * n_fit,
+        counts.called / n_fit < min_variant_call_rate,
         f"called in less than {min_variant_call_rate:g} of {n_fit} samples",
         "Lower --min-variant-call-rate (min_variant_call_rate).",
     )
@@ -301,7 +302,7 @@ def quality_control(
     )
     report.drop_variants(
         "minor allele frequency",
-        minor < min_maf * 2 * counts.called,
+        minor / (2.0 * np.maximum(counts.called, 1)) < min_maf,
         f"frequency below {min_maf:g}",
         "Lower --min-maf (min_maf).",
     )

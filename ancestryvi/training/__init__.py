@@ -1,7 +1,7 @@
 """One loop for every model: phases, objectives, history, device."""
 
-from ancestryvi.training.device import resolve_device
+from ancestryvi.training.device import one_thread, resolve_device
 from ancestryvi.training.history import History
 from ancestryvi.training.loop import Objective, Phase, train_phase
 
-__all__ = ["History", "Objective", "Phase", "resolve_device", "train_phase"]
+__all__ = ["History", "Objective", "Phase", "one_thread", "resolve_device", "train_phase"]

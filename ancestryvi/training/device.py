@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 
@@ -24,10 +27,25 @@ def resolve_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
-        torch.empty(1, device=resolved)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=resolved).item()  # "meta" has tensors, but no numbers in them
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise ValueError(
             f"The device {device!r} cannot be used ({str(error).splitlines()[0]}). Choose 'auto', "
             "'cpu', 'cuda' or 'mps'."
         ) from error
     return resolved
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one CPU thread, and restore the number of threads after.
+
+    Batches of networks this small gain nothing from a second thread, and lose much when another
+    process wants the core.
+    """
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)

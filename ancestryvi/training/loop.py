@@ -1,4 +1,4 @@
-"""The one training loop: phases of epochs, in each of which objectives take turns at every batch."""
+"""The one training loop: phases of epochs, in which objectives take turns at every batch."""
 
 from __future__ import annotations
 
@@ -99,7 +99,8 @@ def train_phase(
     Raises
     ------
     TrainingError
-        At the first loss that is not finite; parameters keep their values of the step before.
+        At the first loss or gradient that is not finite; parameters keep their values of the step
+        before.
     """
     optimizers = [
         torch.optim.Adam(objective.parameters, lr=phase.learning_rate)
@@ -133,16 +134,17 @@ def _step(
     epoch: int,
     batch: int,
 ) -> None:
-    """One step down the gradient of a finite loss."""
+    """One step down the gradient, if that and the loss are finite."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(objective.parameters, MAX_GRADIENT_NORM)
-    if not math.isfinite(loss.item() + norm.item()):
-        raise TrainingError(
-            f"The {objective.name} loss became {loss.item():g} in epoch {epoch + 1} of the phase "
-            f"'{phase.name}', batch {batch + 1}. Look for extreme values or a column of another "
-            "scale in the input, or lower the learning rate."
-        )
+    for what, value in (("", loss.item()), ("gradient of the ", norm.item())):
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"The {what}{objective.name} loss became {value:g} in epoch {epoch + 1} of the "
+                f"phase '{phase.name}', batch {batch + 1}. Look for extreme values or a column of "
+                "another scale in the input, or lower the learning rate."
+            )
     for group in optimizer.param_groups:
         group["lr"] = objective.weight * phase.learning_rate * warmup_cosine(done)
     optimizer.step()

@@ -1,4 +1,4 @@
-"""The phases that train DDVI: warm start, dreaming, and wake-sleep (section 3.4, algorithm 1)."""
+"""The phases that train DDVI: layout, warm start, dreaming, wake-sleep (algorithm 1)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Tensor
 from ancestryvi.models.ddvi import DDVI
 from ancestryvi.training.loop import Objective, Phase
 
-WARM_START_RATE = 2e-3
+LAYOUT_RATE = 2e-3
+WARM_START_RATE = 5e-3
 DREAMING_RATE = 1e-3
 WAKE_SLEEP_RATE = 1e-4
 """Peak learning rates. The wake-sleep rate is low because generative model and posterior chase each
@@ -18,6 +19,29 @@ other: at 5e-4 the bound falls before it rises, at 1e-4 it rises from the start.
 
 WARM_UP = 0.3
 """Share of the warm start over which the weight of the prior terms rises from 0 to `beta_reg`."""
+
+
+def layout(model: DDVI, axes: Tensor, n_epochs: int) -> Phase:
+    """Teach the encoder to read `axes` off x, and the decoder to read x off them.
+
+    The warm start then unfolds the same picture whatever the seed, with its axes turned alike.
+
+    Parameters
+    ----------
+    model : DDVI
+    axes : Tensor of shape (n_features, n_latent)
+        The latents to start from are ``x @ axes``.
+    n_epochs : int
+    """
+
+    def loss(x: Tensor, done: float) -> Mapping[str, Tensor]:
+        z = x @ axes
+        place = (model.encode(x).mean - z).square().sum(-1)
+        return {"loss": (place + (model.decoder(z) - x).square().sum(-1)).mean()}
+
+    modules = (model.encoder, model.belief_head, model.decoder)
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    return Phase("layout", n_epochs, [Objective("layout", parameters, loss)], LAYOUT_RATE)
 
 
 def warm_start(model: DDVI, n_epochs: int, beta_reg: float, generator: torch.Generator) -> Phase:
@@ -42,13 +66,11 @@ def warm_start(model: DDVI, n_epochs: int, beta_reg: float, generator: torch.Gen
         *model.encoder.parameters(),
         *model.belief_head.parameters(),
     ]
-    return Phase(
-        "warm start", n_epochs, [Objective("wake", parameters, loss)], WARM_START_RATE
-    )
+    return Phase("warm start", n_epochs, [Objective("wake", parameters, loss)], WARM_START_RATE)
 
 
 def dreaming(model: DDVI, n_epochs: int, generator: torch.Generator) -> Phase:
-    """Train the posterior alone on dreams of the model, so that wake-sleep starts from a good one."""
+    """Train the posterior alone on dreams of the model: wake-sleep then starts from a good one."""
     return Phase("dreaming", n_epochs, [_sleep(model, 1.0, generator)], DREAMING_RATE)
 
 
@@ -73,9 +95,7 @@ def wake_sleep(
             "elbo": terms.elbo.mean(),
         }
 
-    wake = Objective(
-        "wake", [*model.generative_parameters(), *model.inference_parameters()], loss
-    )
+    wake = Objective("wake", [*model.generative_parameters(), *model.inference_parameters()], loss)
     return Phase(
         "wake-sleep", n_epochs, [wake, _sleep(model, beta_diff, generator)], WAKE_SLEEP_RATE
     )

@@ -1,4 +1,4 @@
-"""Small models in float64, every parameter random, so that no term of an equation is 0 by chance."""
+"""Small models in float64, every parameter random: no term of an equation is 0 by chance."""
 
 from collections.abc import Callable, Iterator
 
@@ -18,6 +18,15 @@ def double_precision() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(before)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """On matrices this small, threads wait for each other longer than they work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -40,7 +49,9 @@ def random_ddvi() -> Callable[..., DDVI]:
     ) -> DDVI:
         generator = torch.Generator().manual_seed(seed)
         prior = MixturePrior(
-            torch.zeros(n_clusters, n_latent), torch.ones(n_clusters), torch.ones(n_clusters)
+            torch.ones(n_clusters),
+            torch.zeros(n_clusters, n_latent),
+            torch.eye(n_latent).repeat(n_clusters, 1, 1),
         )
         model = DDVI(
             n_features,

@@ -221,7 +221,7 @@ def test_float32_buffers_round_the_float64_values(n_steps):
 
 
 def test_the_chain_joint_is_that_of_the_reverse_chain(diffusion):
-    """r(y_{1:T} | z) = r(y_T | z) prod_{t>1} r(y_{t-1} | y_t, z): two factorings of one Gaussian."""
+    """prod_t r(y_t | y_{t-1}) = r(y_T | z) prod_{t>1} r(y_{t-1} | y_t, z), one joint Gaussian."""
     z = torch.tensor([0.8])
     path = torch.tensor([0.5, 0.9, -0.2, 0.1, -1.0, 0.4]).unsqueeze(-1)
     forward = sum(

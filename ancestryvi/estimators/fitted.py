@@ -1,0 +1,120 @@
+"""A trained DDVI module as functions of feature rows: numpy in, numpy out, in double precision."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ancestryvi.models.ddvi import DDVI
+
+N_DRAWS = 32
+"""Posterior draws per sample behind probabilities and bounds; the same noise for every sample and
+every call, so that results are deterministic and do not depend on other rows."""
+
+ROWS_AT_ONCE = 512
+"""Samples whose posterior is evaluated at once, which bounds memory."""
+
+
+@dataclass(frozen=True)
+class FittedDDVI:
+    """A trained module with the units of its features. Rows with NaN have no place: all NaN.
+
+    Parameters
+    ----------
+    module : DDVI
+        On the CPU, in double precision.
+    centre : ndarray of shape (n_features,)
+        What the module takes for 0.
+    unit : float
+        What the module takes for 1.
+    """
+
+    module: DDVI
+    centre: NDArray[np.float64]
+    unit: float
+
+    def place(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Latents that the posterior's means lead to, of shape (n_samples, n_latent)."""
+        still = torch.zeros(self.module.diffusion.n_steps + 1, 1, 1, dtype=torch.float64)
+        return self._by_blocks(
+            lambda x: self.module.infer(self.module.encode(x), still),
+            features,
+            (self.module.n_latent,),
+        )
+
+    def probabilities(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Posterior mean of p(component | z), of shape (n_samples, n_clusters)."""
+        noise = self._fixed_noise()
+
+        def responsibilities(x: Tensor) -> Tensor:
+            z = self.module.infer(self.module.encode(x), noise)
+            return self.module.prior.responsibilities(z).mean(0)
+
+        return self._by_blocks(responsibilities, features, (self.module.prior.n_clusters,))
+
+    def elbo(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Bound of the log density per unit volume of the features, nats, shape (n_samples,)."""
+        noise = self._fixed_noise()
+        bound = self._by_blocks(lambda x: self.module.elbo(x, noise).elbo.mean(0), features, ())
+        return bound - features.shape[1] * math.log(self.unit)
+
+    def draw_posterior(
+        self, features: NDArray[np.float64], n_draws: int, seed: int
+    ) -> NDArray[np.float64]:
+        """Draws from q(z | x), of shape (n_samples, n_draws, n_latent)."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw(x: Tensor) -> Tensor:
+            shape = (self.module.diffusion.n_steps + 1, n_draws, len(x), self.module.n_latent)
+            noise = torch.randn(shape, generator=generator, dtype=x.dtype)
+            return self.module.infer(self.module.encode(x), noise).transpose(0, 1)
+
+        return self._by_blocks(draw, features, (n_draws, self.module.n_latent))
+
+    def draw_samples(
+        self, n_samples: int, seed: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Features drawn from the generative model, and the component of each."""
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            _, component, x = self.module.dream(n_samples, generator)
+        return x.numpy() * self.unit + self.centre, component.numpy()
+
+    def decode(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean features at latents."""
+        with torch.no_grad():
+            x = self.module.decoder(torch.as_tensor(z))
+        return x.numpy() * self.unit + self.centre
+
+    def keep_clusters(self, order: NDArray[np.intp]) -> None:
+        """Keep these components of the prior alone, in this order."""
+        self.module.prior = self.module.prior.keep(torch.as_tensor(order))
+
+    def _by_blocks(
+        self,
+        function: Callable[[Tensor], Tensor],
+        features: NDArray[np.float64],
+        shape: tuple[int, ...],
+    ) -> NDArray[np.float64]:
+        """A function of standardised rows."""
+        result = np.full((len(features), *shape), np.nan)
+        usable = np.flatnonzero(~np.isnan(features).any(axis=1))
+        for start in range(0, len(usable), ROWS_AT_ONCE):
+            rows = usable[start : start + ROWS_AT_ONCE]
+            with torch.no_grad():
+                x = torch.as_tensor((features[rows] - self.centre) / self.unit)
+                result[rows] = function(x).numpy()
+        return result
+
+    def _fixed_noise(self) -> Tensor:
+        """Noise of `N_DRAWS` posterior draws, the same for every row; the second half mirrored."""
+        generator = torch.Generator().manual_seed(0)
+        shape = (self.module.diffusion.n_steps + 1, N_DRAWS // 2, 1, self.module.n_latent)
+        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+        return torch.cat([noise, -noise], dim=1)
