@@ -39,7 +39,7 @@ pca_options = [
         type=IntOrAuto(),
         default="auto",
         show_default=True,
-        help="Number of principal components; 'auto' is by the Tracy-Widom test.",
+        help="Number of principal components; 'auto' takes those that are at least half signal.",
     ),
     click.option("--min-maf", type=click.FloatRange(0.0, 0.5), default=0.02, show_default=True),
     click.option("--min-mac", type=click.IntRange(0), default=2, show_default=True),

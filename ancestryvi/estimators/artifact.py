@@ -22,7 +22,7 @@ from ancestryvi.training import History
 
 SCALARS = ("input_", "elbo_", "n_iter_", "n_features_in_")
 ARRAYS = ("embedding_", "labels_")
-PCA_SCALARS = ("n_features_in_", "n_significant_")
+PCA_SCALARS = ("n_features_in_", "n_signal_")
 PCA_ARRAYS = (
     "components_",
     "explained_variance_",

@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ancestryvi.estimators.recipe import Recipe
 from ancestryvi.genotypes import Genotypes
 from ancestryvi.preprocess import GenotypePCA
-from ancestryvi.preprocess.inputs import is_anndata, is_path, looks_like_dosages
+from ancestryvi.preprocess.inputs import as_genotypes, is_anndata, is_path, looks_like_dosages
 
 
 class AncestryDDVI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
@@ -165,7 +165,7 @@ class AncestryDDVI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
             If there are fewer samples than clusters; as many clusters as samples are fitted then.
         """
         self._check_parameters()
-        features = self._fit_features(X)
+        features = self._fit_features(as_genotypes(X) if is_path(X) else X)
         usable = ~np.isnan(features).any(axis=1)
         fitted = usable if self.pca_ is None else self.pca_.fit_samples_
         recipe = Recipe(

@@ -17,12 +17,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ancestryvi.exceptions import InputFormatError, SampleError
 from ancestryvi.genotypes import Genotypes
 from ancestryvi.genotypes.alleles import VariantMatch
-from ancestryvi.preprocess.inputs import as_genotypes
+from ancestryvi.preprocess.inputs import as_genotypes, is_path
 from ancestryvi.preprocess.ld import locate_unlinked
 from ancestryvi.preprocess.project import align, least_squares_scores
 from ancestryvi.preprocess.quality import QualityReport, quality_control, variant_blocks
 from ancestryvi.preprocess.scaling import patterson_parameters, patterson_scale
-from ancestryvi.preprocess.spectrum import count_significant
+from ancestryvi.preprocess.spectrum import count_signal
 
 MIN_AUTO_COMPONENTS = 2
 MAX_AUTO_COMPONENTS = 50
@@ -43,9 +43,9 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Number of components. "auto" takes those whose eigenvalue exceeds that of unstructured
-        samples in the Tracy-Widom test of Patterson et al. (2006) at 5 %, at least 2 and at most
-        50; no label is used. Either is lowered to the rank of the data.
+        Number of components. "auto" takes those that are at least half signal by their
+        eigenvalue (`preprocess.spectrum.count_signal`), at least 2 and at most 50; no label is
+        used. Either is lowered to the rank of the data.
     min_maf : float, default=0.02
         Smallest minor allele frequency; 0.02 is the default of bigsnpr's ``snp_autoSVD``.
     min_mac : int, default=2
@@ -58,7 +58,7 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Leave out insertions, deletions and symbolic alleles.
     max_ld_r2 : float or None, default=0.2
         Variants are thinned until no two within `ld_window_kb` exceed this squared correlation;
-        None keeps them all. Dosages without positions (a bare matrix) are not thinned.
+        None keeps them all. Variants without a position (a bare matrix) are not thinned.
     ld_window_kb : float, default=500
         Distance within which variants are compared, in thousands of base pairs.
 
@@ -84,8 +84,8 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Share of the variants that passed quality control that are called.
     qc_ : DataFrame
         The account of every filter: scope, step, before, dropped, kept, detail.
-    n_significant_ : int
-        Number of components that the Tracy-Widom test finds, of the first 50.
+    n_signal_ : int
+        Number of components, of the first 50, that are at least half signal.
     n_features_in_ : int
         Number of variants given to `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,), str
@@ -179,6 +179,11 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self._decompose(dosages, n_components)
         return self
 
+    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float64]:
+        """Fit, and return the scores of the same samples; files are read once."""
+        data = as_genotypes(X) if is_path(X) else X
+        return self.fit(data).transform(data)
+
     def transform(self, X: Any) -> NDArray[np.float64]:
         """PC scores of samples of any origin, each independently of the others.
 
@@ -257,26 +262,26 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _thin(self, genotypes: Genotypes, report: QualityReport) -> None:
         """Remove linked variants among those that passed."""
-        passed = np.flatnonzero(report.variants)
-        table = genotypes.variants.iloc[passed]
-        if self.max_ld_r2 is None or not (table["position"].to_numpy() > 0).all():
+        position = genotypes.variants["position"].to_numpy()
+        placed = np.flatnonzero(report.variants & (position > 0))
+        if self.max_ld_r2 is None or len(placed) == 0:
             reason = "not asked for" if self.max_ld_r2 is None else "variants have no positions"
-            n_passed = len(passed)
+            n_passed = int(report.variants.sum())
             report.rows.append(("variants", "linked", n_passed, 0, n_passed, f"skipped: {reason}"))
             return
         unlinked = locate_unlinked(
-            genotypes.dosages[np.ix_(report.samples, report.variants)],
-            table,
+            genotypes.dosages[np.ix_(report.samples, placed)],
+            genotypes.variants.iloc[placed],
             max_r2=self.max_ld_r2,
             window_kb=self.ld_window_kb,
         )
         linked = np.zeros(genotypes.n_variants, bool)
-        linked[passed[~unlinked]] = True
+        linked[placed[~unlinked]] = True
         report.drop_variants(
             "linked",
             linked,
             f"r2 above {self.max_ld_r2:g} with a kept variant within {self.ld_window_kb:g} kb",
-            "",
+            "Raise --max-ld-r2 (max_ld_r2).",
         )
 
     def _decompose(self, dosages: NDArray[np.int8], n_components: int) -> None:
@@ -297,9 +302,9 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             )
         leading = eigenvalues[: min(rank, MAX_AUTO_COMPONENTS)]
         self.spectrum_ = leading / total
-        self.n_significant_ = count_significant(leading, total, total_square, n_samples)
+        self.n_signal_ = count_signal(leading, total, total_square, n_samples, n_variants)
         if self.n_components == "auto":
-            n_components = max(MIN_AUTO_COMPONENTS, self.n_significant_)
+            n_components = max(MIN_AUTO_COMPONENTS, self.n_signal_)
         n_kept = min(n_components, rank)
         singular = np.sqrt(eigenvalues[:n_kept])
         basis = (vectors[:, :n_kept] / singular).astype(np.float32)

@@ -228,6 +228,8 @@ def quality_control(
     """
     n_samples, n_variants = genotypes.n_samples, genotypes.n_variants
     ids = genotypes.sample_ids
+    if n_variants == 0:
+        raise NoVariantsError("The genotypes hold no variant; check the input.")
     if n_samples < 2:
         raise SampleError(
             f"The genotypes hold {n_samples} sample, and principal components need at least 2. To "

@@ -253,7 +253,7 @@ def test_samples_that_are_set_aside_are_placed_but_not_fitted(complete, with_mis
     assert np.flatnonzero(~model.fit_samples_).tolist() == [0, 1, 44, 45]
     np.testing.assert_allclose(model.components_, without.components_, atol=1e-6)
     np.testing.assert_allclose(model.explained_variance_, without.explained_variance_)
-    assert model.n_significant_ == without.n_significant_
+    assert model.n_signal_ == without.n_signal_
     scores = model.transform(cohort)
     np.testing.assert_allclose(scores[2:44], without.transform(complete), atol=1e-4)
     np.testing.assert_allclose(scores[[0, 1, 44]], without.transform(poor), atol=1e-4)
@@ -330,7 +330,7 @@ def test_two_samples_have_one_component():
     scores = model.fit_transform(np.array([[0, 1, 2, 1], [1, 1, 0, 2]]))
     assert scores.shape == (2, 1)
     assert scores[0] == pytest.approx(-scores[1])
-    assert model.n_significant_ == 0
+    assert model.n_signal_ == 0
     assert model.explained_variance_ratio_ == pytest.approx([1])
 
 

@@ -1,135 +1,116 @@
+"""The number of components, from eigenvalues alone."""
+
 import numpy as np
 import pytest
 
-from ancestryvi.preprocess import GenotypePCA, pca
-from ancestryvi.preprocess.pca import MAX_AUTO_COMPONENTS
-from ancestryvi.preprocess.spectrum import TRACY_WIDOM_95, count_significant
+from ancestryvi.preprocess import GenotypePCA
+from ancestryvi.preprocess.spectrum import (
+    MIN_SIGNAL,
+    count_signal,
+    effective_variants,
+    signal_threshold,
+)
 
 
-def naive_count(eigenvalues, n_samples):
-    """Equations (5) to (10) of Patterson, Price and Reich (2006), for a list of all eigenvalues.
-
-    Their m is the number of samples, and m' = m - 1 that of nonzero eigenvalues. To test the
-    next component they drop the largest eigenvalue and one from m'.
-    """
-    nonzero = sorted(eigenvalues, reverse=True)[: n_samples - 1]
-    for count in range(len(nonzero) - 2):
-        left = nonzero[count:]
-        m = len(left)
-        unit = sum(left) / m
-        scaled = [value / unit for value in left]  # as they report them: of sum m'
-        n = m * (m + 2) / (sum(value**2 for value in scaled) - m)
-        mu = (np.sqrt(n - 1) + np.sqrt(m)) ** 2 / n
-        sigma = (np.sqrt(n - 1) + np.sqrt(m)) / n * (1 / np.sqrt(n - 1) + 1 / np.sqrt(m)) ** (1 / 3)
-        if (scaled[0] - mu) / sigma < TRACY_WIDOM_95:
-            return count
-    return len(nonzero) - 2
-
-
-def spectrum_of(matrix):
-    """All eigenvalues of the relationship matrix of the rows, decreasing."""
+def spectrum(matrix: np.ndarray) -> np.ndarray:
     centred = matrix - matrix.mean(axis=0)
-    return np.linalg.eigvalsh(centred @ centred.T)[::-1]
+    return np.linalg.eigvalsh(centred @ centred.T)[::-1].clip(0)
 
 
-def count_in(matrix, n_leading=None):
-    values = spectrum_of(matrix)
-    total, total_square = values.sum(), np.square(values).sum()
-    return count_significant(values[:n_leading], total, total_square, len(matrix))
+def count(values: np.ndarray, n_variants: int, n_leading: int = 50) -> int:
+    n_samples = len(values)
+    return count_signal(values[:n_leading], values.sum(), (values**2).sum(), n_samples, n_variants)
 
 
-def planted(rng, strengths, n_samples, n_variants):
-    """Noise around as many axes as there are strengths."""
-    axes = rng.normal(size=(n_samples, len(strengths))) * np.asarray(strengths)
-    signal = axes @ rng.normal(size=(len(strengths), n_variants))
-    return signal + rng.normal(size=(n_samples, n_variants))
+def genotypes(rng, n_populations: int, n_each: int, fst: float, n_variants: int) -> np.ndarray:
+    """Balding-Nichols draws: beta-distributed frequencies around an ancestral one."""
+    ancestral = rng.uniform(0.1, 0.9, n_variants)
+    spread = (1 - fst) / fst
+    frequency = rng.beta(
+        ancestral * spread, (1 - ancestral) * spread, size=(n_populations, n_variants)
+    )
+    return rng.binomial(2, np.repeat(frequency, n_each, axis=0))
 
 
-@pytest.mark.parametrize("n_planted", [0, 1, 3, 8])
-@pytest.mark.parametrize(("n_samples", "n_variants"), [(12, 400), (40, 300), (60, 60), (100, 500)])
-def test_count_significant_follows_the_paper(n_planted, n_samples, n_variants):
-    rng = np.random.default_rng(n_planted)
-    for strength in [0.1, 0.2, 0.4, 0.8]:
-        matrix = planted(rng, strength * 0.8 ** np.arange(n_planted), n_samples, n_variants)
-        matrix *= rng.uniform(0.5, 2, n_variants)
-        assert count_in(matrix) == naive_count(spectrum_of(matrix), n_samples)
+@pytest.mark.parametrize("ratio", [0.01, 0.1, 0.5, 1.0, 3.0])
+def test_the_threshold_is_where_the_squared_cosine_is_one_half(ratio):
+    """Paul (2007): lambda(l) and cos^2(l), solved by bisection instead of in closed form."""
+    low, high = np.sqrt(ratio), 1e6
+    for _ in range(200):
+        strength = (low + high) / 2
+        cosine = (1 - ratio / strength**2) / (1 + ratio / strength)
+        low, high = (strength, high) if cosine < MIN_SIGNAL else (low, strength)
+    assert signal_threshold(ratio) == pytest.approx((1 + low) * (1 + ratio / low))
+    assert signal_threshold(ratio) > (1 + np.sqrt(ratio)) ** 2  # above the edge of pure noise
 
 
-def test_only_leading_eigenvalues_are_needed():
-    matrix = planted(np.random.default_rng(1), 0.7 ** np.arange(6), 100, 1000)
-    assert count_in(matrix) == 6
-    assert count_in(matrix, n_leading=10) == 6
-    assert count_in(matrix, n_leading=4) == 4
+def test_the_squared_cosine_of_a_planted_axis_is_as_the_model_says():
+    """Monte Carlo: at the threshold's strength a sample component is half signal."""
+    rng = np.random.default_rng(0)
+    n_samples, n_variants = 200, 2000
+    ratio = n_samples / n_variants
+    strength = (MIN_SIGNAL * ratio + np.sqrt(MIN_SIGNAL**2 * ratio**2 + 2 * ratio)) / 1.0
+    cosines, values = [], []
+    for _ in range(20):
+        axis = rng.normal(size=n_samples)
+        axis /= np.linalg.norm(axis)
+        data = rng.normal(size=(n_samples, n_variants))
+        data += (np.sqrt(1 + strength) - 1) * np.outer(axis, axis @ data)
+        w, v = np.linalg.eigh(data @ data.T / n_variants)
+        cosines.append((v[:, -1] @ axis) ** 2)
+        values.append(w[-1])
+    assert np.mean(cosines) == pytest.approx(MIN_SIGNAL, abs=0.06)
+    assert np.mean(values) == pytest.approx(signal_threshold(ratio), rel=0.02)
 
 
-def test_the_scale_plays_no_part():
-    matrix = planted(np.random.default_rng(1), [1.0, 0.7], 50, 200)
-    assert [count_in(factor * matrix) for factor in (1e-4, 1, 1e4)] == [2, 2, 2]
+def test_nothing_is_found_in_noise():
+    rng = np.random.default_rng(1)
+    found = [count(spectrum(rng.normal(size=(60, 400))), 400) > 0 for _ in range(100)]
+    assert np.mean(found) <= 0.15
+    found = [count(spectrum(rng.normal(size=(300, 3000))), 3000) > 0 for _ in range(10)]
+    assert not any(found)
 
 
-def test_the_percentile_is_that_of_the_tracy_widom_law():
-    """The largest eigenvalue of Wishart matrices of known size, scaled as (5) to (7)."""
+@pytest.mark.parametrize(
+    ("n_populations", "n_each", "fst"), [(4, 25, 0.05), (10, 10, 0.05), (60, 4, 0.3), (2, 50, 0.02)]
+)
+def test_planted_populations_give_one_component_less_than_there_are(n_populations, n_each, fst):
     rng = np.random.default_rng(2)
-    m, n, statistics = 60, 240, []
-    for _ in range(3000):
-        factor = rng.normal(size=(m, n))
-        statistics.append(np.linalg.eigvalsh(factor @ factor.T)[-1])
-    mu = (np.sqrt(n - 1) + np.sqrt(m)) ** 2
-    sigma = (np.sqrt(n - 1) + np.sqrt(m)) * (1 / np.sqrt(n - 1) + 1 / np.sqrt(m)) ** (1 / 3)
-    exceed = np.mean((np.array(statistics) - mu) / sigma > TRACY_WIDOM_95)
-    assert exceed == pytest.approx(0.05, abs=0.01)
+    X = genotypes(rng, n_populations, n_each, fst, 4000)
+    pca = GenotypePCA(min_maf=0.05).fit(X)
+    assert pca.n_signal_ == min(n_populations - 1, 50)
+    assert pca.components_.shape[0] == max(2, pca.n_signal_)
 
 
-def test_noise_shows_a_component_in_at_most_5_percent_of_matrices():
+def test_auto_takes_two_components_where_there_is_no_structure():
     rng = np.random.default_rng(3)
-    rate = np.mean([count_in(rng.normal(size=(50, 800))) > 0 for _ in range(800)])
-    assert 0.015 <= rate <= 0.06  # a test that never finds any would pass the upper bound alone
+    X = rng.binomial(2, rng.uniform(0.1, 0.9, 1500), size=(80, 1500))
+    pca = GenotypePCA().fit(X)
+    assert pca.n_signal_ == 0
+    assert pca.components_.shape[0] == 2
 
 
-def test_degenerate_spectra_show_no_component():
+def test_effective_variants_against_its_definition():
+    """The largest of the moment estimates (m+1) S1^2 / ((m-1) S2 - S1^2), by a naive loop."""
+    rng = np.random.default_rng(4)
+    blocks = np.repeat(rng.normal(size=(80, 150)), 4, axis=1)  # 600 variants, 150 of them distinct
+    values = spectrum(blocks)[:-1]
+    estimates = []
+    for removed in range(20):
+        left = values[removed:]
+        m = len(left) + 1
+        estimates.append((m + 1) * left.sum() ** 2 / ((m - 1) * (left**2).sum() - left.sum() ** 2))
+    found = effective_variants(values[:20], values.sum(), (values**2).sum(), 80, 600)
+    assert found == pytest.approx(max(estimates), rel=1e-6)
+    assert 130 < found < 300
+    capped = effective_variants(values[:20], values.sum(), (values**2).sum(), 80, 140)
+    assert capped == 140
+
+
+def test_scale_does_not_matter_and_degenerate_spectra_are_no_error():
+    rng = np.random.default_rng(5)
+    values = spectrum(rng.normal(size=(40, 300)) + np.repeat([[3.0], [-3.0]], 20, axis=0))
+    assert count(values, 300) == count(values * 1e6, 300) == 1
     equal = np.ones(9)
-    assert count_significant(equal, 9, 9, 10) == 0  # no effective number of variants
-    assert count_significant(np.array([1.0]), 1, 1, 2) == 0  # two samples
-    assert count_significant(np.array([3.0, 1.0]), 4, 10, 3) == 0
-
-
-# ---- on genotypes ------------------------------------------------------------------------------
-
-
-def test_unstructured_genotypes_rarely_show_a_component(drifted):
-    rng = np.random.default_rng(3)
-    n_false = 0
-    for _ in range(120):
-        dosages, _ = drifted(rng, [30], 800, fst=0.0)
-        model = GenotypePCA().fit(dosages)
-        assert len(model.components_) == max(2, model.n_significant_)
-        n_false += model.n_significant_ > 0
-    assert n_false <= 10  # 5 % is 6; more than 10 has a probability of 4 %
-
-
-@pytest.mark.parametrize("n_populations", [2, 4, 7])
-def test_planted_populations_are_counted(drifted, n_populations):
-    for seed in range(4):
-        rng = np.random.default_rng(seed)
-        dosages, _ = drifted(rng, [25] * n_populations, 3000, fst=0.05)
-        model = GenotypePCA().fit(dosages)
-        assert model.n_significant_ == n_populations - 1
-        assert model.components_.shape[0] == max(2, n_populations - 1)
-
-
-def test_the_count_on_genotypes_is_that_of_all_their_eigenvalues(drifted):
-    dosages, _ = drifted(np.random.default_rng(5), [20, 25, 30], 1000, fst=0.02)
-    model = GenotypePCA(min_maf=0, min_mac=1).fit(dosages)
-    scaled = (dosages - model.mean_) / model.scale_
-    assert model.n_significant_ == naive_count(np.linalg.eigvalsh(scaled @ scaled.T)[1:], 75) == 2
-
-
-def test_auto_takes_at_most_as_many_components_as_it_tests(drifted, monkeypatch):
-    assert MAX_AUTO_COMPONENTS == 50
-    dosages, _ = drifted(np.random.default_rng(6), [25] * 7, 3000, fst=0.05)
-    monkeypatch.setattr(pca, "MAX_AUTO_COMPONENTS", 4)
-    model = GenotypePCA().fit(dosages)
-    assert len(model.components_) == len(model.spectrum_) == model.n_significant_ == 4
-    by_hand = GenotypePCA(n_components=6).fit(dosages)
-    assert len(by_hand.components_) == 6
-    assert by_hand.n_significant_ == 4
+    assert count_signal(equal, 9, 9, 10, 100) == 0
+    assert count_signal(np.array([1.0]), 1, 1, 2, 5) == 0  # two samples

@@ -1,0 +1,73 @@
+"""The real data sets of the benchmarks, and what every benchmark says of the machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Files of one cohort, its labels, and the number of clusters to ask for."""
+
+    name: str
+    folder: str
+    pattern: str
+    n_clusters: int
+    what: str
+
+    def paths(self, data: Path) -> list[str]:
+        found = sorted((data / self.folder).glob(self.pattern))
+        if not found:
+            raise SystemExit(f"{data / self.folder} holds no {self.pattern}; see --data.")
+        return [str(path) for path in found]
+
+    def labels(self, data: Path) -> str:
+        return str(data / self.folder / "samples.tsv")
+
+
+DATA_SETS = [
+    DataSet("1000g-pcs", "1000g-pcs", "pcs.tsv", 20, "phase 3, 26 populations, 20 PCs"),
+    DataSet("1000g-26pop", "1000g-26pop", "*.vcf.gz", 26, "phase 3, 26 populations, exome SNPs"),
+    DataSet("1000g-12pop", "1000g-12pop", "chr*.vcf.gz", 12, "phase 3, 12 populations, 22 files"),
+    DataSet("1000g-14pop", "1000g-14pop-plink", "*.bed", 14, "phase 1, 14 populations, BED"),
+]
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument(
+        "--data",
+        type=Path,
+        default=ROOT.parent / "shared" / "data",
+        help="folder of the 1000 Genomes sets, as named in DATA_SETS of benchmarks/common.py",
+    )
+    options.add_argument("--seeds", type=int, default=3)
+    return options
+
+
+def machine() -> str:
+    """Cores, memory, processor and versions, in one line."""
+    import sklearn
+    import torch
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    return (
+        f"{os.cpu_count()} cores, {memory:.0f} GiB, {model}; Python {platform.python_version()}, "
+        f"torch {torch.__version__}, scikit-learn {sklearn.__version__}"
+    )
