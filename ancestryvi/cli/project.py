@@ -37,7 +37,8 @@ def project(
 
     MODEL_DIR is the directory `model` that `ancestryvi embed` wrote. Variants are matched by
     contig, position and alleles; the counts of matched, flipped, ambiguous and absent ones are in
-    qc.tsv. Fewer than half of the model's variants present is an error.
+    qc.tsv. Fewer than half of the model's variants present is an error. PC scores are corrected for
+    the shrinkage of new samples; the places of the fitted samples are in the output of `embed`.
     """
     from ancestryvi.cli.outputs import OUTPUTS
     from ancestryvi.persistence import whole_directory
@@ -85,9 +86,9 @@ def _project(
         )
     if model.pca_ is None:
         data = finite_scores(data, model.n_features_in_)
-        scores, counts = data.to_numpy(float), {}
-    else:
-        scores, match = model.pca_.project(data)
+    placed = model.project(data)
+    match, counts = placed.match, {}
+    if match is not None:
         counts = match.counts()
         n_reference = len(match.index)
         rows.append(("variants", "in the model", n_reference, 0, n_reference, ""))
@@ -104,18 +105,17 @@ def _project(
             f"{match.n_matched:,} of the model's {n_reference:,} variants matched: {detail}; "
             f"{counts['ambiguous']} ambiguous, {counts['absent']} absent."
         )
-        empty = np.isnan(scores).any(axis=1)
+        empty = np.isnan(placed.scores).any(axis=1)
         if empty.any():
             ids = ", ".join(np.array(cohort.sample_ids, object)[empty])
             notes.add(f"{int(empty.sum())} samples have no call at these variants: {ids}.")
-    probabilities = model.predict_proba(data)
     result = Result(
         title="Samples on a map of ancestry",
         cohort=cohort,
-        embedding=model.transform(data),
-        probabilities=probabilities,
-        labels=model.predict(data),
-        scores=scores,
+        embedding=placed.embedding,
+        probabilities=placed.probabilities,
+        labels=placed.labels,
+        scores=placed.scores,
         qc=pd.DataFrame(rows, columns=QC_COLUMNS),
         background=pd.DataFrame(
             {

@@ -27,6 +27,7 @@ PCA_ARRAYS = (
     "components_",
     "explained_variance_",
     "explained_variance_ratio_",
+    "shrinkage_",
     "spectrum_",
     "mean_",
     "scale_",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any
@@ -20,8 +21,32 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ancestryvi.estimators.recipe import Recipe
 from ancestryvi.genotypes import Genotypes
+from ancestryvi.genotypes.alleles import VariantMatch
 from ancestryvi.preprocess import GenotypePCA
 from ancestryvi.preprocess.inputs import as_genotypes, is_anndata, is_path, looks_like_dosages
+
+
+@dataclass(frozen=True)
+class Projection:
+    """New samples on the map of a fitted model.
+
+    Attributes
+    ----------
+    embedding : ndarray of shape (n_samples, n_components)
+    probabilities : ndarray of shape (n_samples, n_clusters_)
+    labels : ndarray of shape (n_samples,)
+        -1 for samples without any call.
+    scores : ndarray of shape (n_samples, n_pcs)
+        The PC scores that they were placed by.
+    match : VariantMatch or None
+        How their variants matched the fitted ones; None for a model of features.
+    """
+
+    embedding: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    match: VariantMatch | None
 
 
 class AncestryDDVI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
@@ -280,6 +305,37 @@ class AncestryDDVI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float64]:
         """Fit, and return the map of the training samples; equals ``fit(X).transform(X)``."""
         return self.fit(X).embedding_
+
+    def project(self, X: Any) -> Projection:
+        """Place samples that the model was not fitted on.
+
+        Unlike `transform`, which gives fitted samples the place they have on the map, this corrects
+        the PC scores of new samples for their shrinkage (`GenotypePCA.project`). For a model of
+        features the two agree.
+
+        Parameters
+        ----------
+        X : as for `fit`
+
+        Returns
+        -------
+        projection : Projection
+
+        Raises
+        ------
+        OverlapError
+            If fewer than half of the fitted variants are present.
+        """
+        check_is_fitted(self)
+        match = None
+        if self.pca_ is None:
+            scores = self._features(X)
+        else:
+            scores, match = self.pca_.project(X)
+        probabilities = self._fitted.probabilities(scores)
+        return Projection(
+            self._fitted.place(scores), probabilities, _argmax(probabilities), scores, match
+        )
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probability of each cluster: the posterior mean of p(component | z).

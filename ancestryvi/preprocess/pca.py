@@ -22,7 +22,7 @@ from ancestryvi.preprocess.ld import locate_unlinked
 from ancestryvi.preprocess.project import align, least_squares_scores
 from ancestryvi.preprocess.quality import QualityReport, quality_control, variant_blocks
 from ancestryvi.preprocess.scaling import patterson_parameters, patterson_scale
-from ancestryvi.preprocess.spectrum import count_signal
+from ancestryvi.preprocess.spectrum import SpikedModel
 
 MIN_AUTO_COMPONENTS = 2
 MAX_AUTO_COMPONENTS = 50
@@ -44,7 +44,7 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     ----------
     n_components : int or "auto", default="auto"
         Number of components. "auto" takes those that are at least half signal by their
-        eigenvalue (`preprocess.spectrum.count_signal`), at least 2 and at most 50; no label is
+        eigenvalue (`preprocess.spectrum.SpikedModel`), at least 2 and at most 50; no label is
         used. Either is lowered to the rank of the data.
     min_maf : float, default=0.02
         Smallest minor allele frequency; 0.02 is the default of bigsnpr's ``snp_autoSVD``.
@@ -72,6 +72,9 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Share of the variance of all scaled variants kept.
     spectrum_ : ndarray
         Share of variance of up to 50 leading components, kept or not, for a scree plot.
+    shrinkage_ : ndarray of shape (n_components,)
+        How much smaller scores of new samples are than those of fitted ones, which `project` makes
+        up for.
     mean_, scale_ : ndarray of shape (n_variants_kept,)
         Patterson centre and scale of each variant kept.
     variants_ : DataFrame of n_variants_kept rows
@@ -206,14 +209,18 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         InputFormatError
             If X holds something other than dosages, or a matrix has other columns.
         """
-        scores, _ = self.project(X)
-        return scores
+        return self._scores(X)[0]
 
     def project(self, X: Any) -> tuple[NDArray[np.float64], VariantMatch]:
-        """PC scores, and how the variants of X matched the fitted ones.
+        """PC scores of samples that the components were not fitted on, and how variants matched.
 
-        Where fitted variants are absent from X, scores are the least-squares solution on those
-        present, which unlike their plain sum does not shrink towards 0.
+        Scores of new samples are shrunk towards 0, since components follow the noise of the samples
+        they were computed from. Here they are divided by `shrinkage_`, so that they are where
+        fitting them jointly would have put them. Use `transform` for fitted samples.
+
+        Parameters
+        ----------
+        X : as for `fit`
 
         Returns
         -------
@@ -227,6 +234,15 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             If fewer than half of the fitted variants are present.
         InputFormatError
             If X holds something other than dosages, or a matrix has other columns.
+        """
+        scores, match = self._scores(X)
+        return scores / self.shrinkage_, match
+
+    def _scores(self, X: Any) -> tuple[NDArray[np.float64], VariantMatch]:
+        """Scores as `transform` gives them, and how the variants of X matched.
+
+        Where fitted variants are absent from X, scores are the least-squares solution on those
+        present, which unlike their plain sum does not shrink with every variant that is absent.
         """
         check_is_fitted(self)
         genotypes = as_genotypes(X)
@@ -302,7 +318,8 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             )
         leading = eigenvalues[: min(rank, MAX_AUTO_COMPONENTS)]
         self.spectrum_ = leading / total
-        self.n_signal_ = count_signal(leading, total, total_square, n_samples, n_variants)
+        spiked = SpikedModel.of(leading, total, total_square, n_samples, n_variants)
+        self.n_signal_ = spiked.n_signal
         if self.n_components == "auto":
             n_components = max(MIN_AUTO_COMPONENTS, self.n_signal_)
         n_kept = min(n_components, rank)
@@ -314,6 +331,7 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             components[:, block] = basis.T @ scaled
         largest = components[np.arange(n_kept), np.abs(components).argmax(axis=1)]
         self.components_ = components * np.sign(largest)[:, None]
+        self.shrinkage_ = spiked.shrinkage(singular**2)
         self.explained_variance_ = singular**2 / (n_samples - 1)
         self.explained_variance_ratio_ = eigenvalues[:n_kept] / total
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -53,36 +55,29 @@ def effective_variants(
     return float(min(estimates.max(), n_variants))
 
 
-def count_signal(
-    eigenvalues: NDArray[np.float64],
-    trace: float,
-    trace_of_square: float,
-    n_samples: int,
-    n_variants: int,
-) -> int:
-    """Number of leading components that are at least half signal.
+@dataclass(frozen=True)
+class SpikedModel:
+    """Noise and signal in a spectrum, by the spiked covariance model.
 
-    A component of finitely many variants is turned away from the axis of the population that it
-    estimates. In the spiked covariance model an axis of strength l (its eigenvalue is 1 + l times
-    that of noise), seen with noise ratio g = samples / effective variants, gives a sample
-    eigenvalue (1 + l)(1 + g / l) and a squared cosine (1 - g / l^2) / (1 + g / l). Components are
-    counted down to a squared cosine of `MIN_SIGNAL`; weaker ones move samples more by chance than
-    by ancestry. Without structure the count is 0.
+    An axis of strength l (its population eigenvalue is 1 + l times that of noise) seen with noise
+    ratio g = samples / effective variants gives a sample eigenvalue (1 + l)(1 + g / l) times the
+    noise level, whose component has squared cosine (1 - g / l^2) / (1 + g / l) with the axis.
 
-    Parameters
+    Attributes
     ----------
-    eigenvalues, trace, trace_of_square, n_samples, n_variants
-        As for `effective_variants`.
-
-    Returns
-    -------
-    count : int
-        From 0 to ``len(eigenvalues)``.
+    noise : float
+        Mean eigenvalue of what is no signal.
+    ratio : float
+        The noise ratio g.
+    n_signal : int
+        Number of leading components that are at least half signal: whose squared cosine is at
+        least `MIN_SIGNAL`. Weaker ones move samples more by chance than by ancestry. Without
+        structure it is 0.
 
     References
     ----------
-    Paul (2007), Statistica Sinica 17:1617-1642, theorems 1 and 4; Johnstone (2001), Annals of
-    Statistics 29(2):295-327, for the model.
+    Johnstone (2001), Annals of Statistics 29(2):295-327; Paul (2007), Statistica Sinica
+    17:1617-1642, theorems 1 and 4.
 
     Examples
     --------
@@ -91,25 +86,61 @@ def count_signal(
     >>> axis = np.where(np.arange(50) < 25, 1.0, -1.0)[:, None]
     >>> for data in (noise, noise + 0.5 * axis):
     ...     w = np.linalg.svd(data - data.mean(axis=0), compute_uv=False)[:49] ** 2
-    ...     print(count_signal(w, w.sum(), (w**2).sum(), 50, 2000))
+    ...     print(SpikedModel.of(w, w.sum(), (w**2).sum(), 50, 2000).n_signal)
     0
     1
     """
-    threshold = signal_threshold(
-        (n_samples - 1)
-        / effective_variants(eigenvalues, trace, trace_of_square, n_samples, n_variants)
-    )
-    count = 0
-    for _ in range(len(eigenvalues)):  # the noise level falls as components leave it
-        n_left = n_samples - 1 - count
-        left = trace - float(eigenvalues[:count].sum())
-        if n_left < 1 or left <= 0:
-            break
-        raised = int(np.sum(eigenvalues > threshold * left / n_left))
-        if raised == count:
-            break
-        count = raised
-    return count
+
+    noise: float
+    ratio: float
+    n_signal: int
+
+    @classmethod
+    def of(
+        cls,
+        eigenvalues: NDArray[np.float64],
+        trace: float,
+        trace_of_square: float,
+        n_samples: int,
+        n_variants: int,
+    ) -> SpikedModel:
+        """Fit the model to a spectrum; parameters as for `effective_variants`."""
+        n_effective = effective_variants(eigenvalues, trace, trace_of_square, n_samples, n_variants)
+        ratio = (n_samples - 1) / n_effective
+        threshold = signal_threshold(ratio)
+        count, noise = 0, trace / (n_samples - 1)
+        while True:  # the noise level falls as components leave it
+            raised = int(np.sum(eigenvalues > threshold * noise))
+            n_left, left = n_samples - 1 - raised, trace - float(eigenvalues[:raised].sum())
+            if raised == count or n_left < 1 or left <= 0:
+                return cls(noise, ratio, count)
+            count, noise = raised, left / n_left
+
+    def shrinkage(self, eigenvalues: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How much smaller scores of new samples are than those of fitted ones, in (0, 1).
+
+        A component partly follows the noise of the samples that it was computed from, which new
+        samples do not share: their scores are l / (1 + l) as large. Below the edge of noise, where
+        no l fits, the strength at the edge is taken.
+
+        Parameters
+        ----------
+        eigenvalues : ndarray of shape (n_components,)
+
+        References
+        ----------
+        Lee, Zou and Wright (2010), Annals of Statistics 38(6):3605-3629, theorem 3; applied to
+        genotypes by Dey and Lee (2019), Journal of Multivariate Analysis 173:145-164.
+
+        Examples
+        --------
+        >>> SpikedModel(noise=1.0, ratio=0.25, n_signal=1).shrinkage(np.array([5.25, 1.0])).round(3)
+        array([0.8  , 0.333])
+        """
+        excess = eigenvalues / self.noise - 1.0 - self.ratio
+        root = np.sqrt(np.maximum(excess**2 - 4.0 * self.ratio, 0.0))
+        strength = np.maximum((np.maximum(excess, 0.0) + root) / 2.0, np.sqrt(self.ratio))
+        return strength / (1.0 + strength)
 
 
 def signal_threshold(ratio: float) -> float:

@@ -60,7 +60,9 @@ def calls_of(X):
         values = values.astype(float) if values.dtype == object else values
     except (TypeError, ValueError):
         return X
-    return np.floor(2 * values) % 3 if values.ndim == 2 and values.dtype.kind in "iuf" else X
+    if values.ndim != 2 or values.dtype.kind not in "iuf":
+        return X
+    return np.floor(2 * values) % 3
 
 
 class OfAnyNumbers(GenotypePCA):

@@ -6,7 +6,7 @@ import pytest
 from ancestryvi.preprocess import GenotypePCA
 from ancestryvi.preprocess.spectrum import (
     MIN_SIGNAL,
-    count_signal,
+    SpikedModel,
     effective_variants,
     signal_threshold,
 )
@@ -19,7 +19,9 @@ def spectrum(matrix: np.ndarray) -> np.ndarray:
 
 def count(values: np.ndarray, n_variants: int, n_leading: int = 50) -> int:
     n_samples = len(values)
-    return count_signal(values[:n_leading], values.sum(), (values**2).sum(), n_samples, n_variants)
+    return SpikedModel.of(
+        values[:n_leading], values.sum(), (values**2).sum(), n_samples, n_variants
+    ).n_signal
 
 
 def genotypes(rng, n_populations: int, n_each: int, fst: float, n_variants: int) -> np.ndarray:
@@ -112,5 +114,34 @@ def test_scale_does_not_matter_and_degenerate_spectra_are_no_error():
     values = spectrum(rng.normal(size=(40, 300)) + np.repeat([[3.0], [-3.0]], 20, axis=0))
     assert count(values, 300) == count(values * 1e6, 300) == 1
     equal = np.ones(9)
-    assert count_signal(equal, 9, 9, 10, 100) == 0
-    assert count_signal(np.array([1.0]), 1, 1, 2, 5) == 0  # two samples
+    assert SpikedModel.of(equal, 9, 9, 10, 100).n_signal == 0
+    assert SpikedModel.of(np.array([1.0]), 1, 1, 2, 5).n_signal == 0  # two samples
+
+
+def test_shrinkage_is_that_of_samples_drawn_anew():
+    """Monte Carlo: scores of new samples against those of fitted ones of their populations."""
+    rng = np.random.default_rng(6)
+    X = genotypes(rng, 4, 50, 0.01, 4000)
+    fitted = np.tile(np.arange(50) < 35, 4)
+    pca = GenotypePCA(3, min_maf=0.05).fit(X[fitted])
+    population = np.repeat(np.arange(4), 50)
+    for k in range(3):
+
+        def centres(scores, chosen, k=k):
+            return np.array([scores[population[chosen] == p, k].mean() for p in range(4)])
+
+        old = centres(pca.transform(X[fitted]), fitted)
+        shrunk = centres(pca.transform(X[~fitted]), ~fitted)
+        corrected = centres(pca.project(X[~fitted])[0], ~fitted)
+        assert (shrunk @ old) / (old @ old) == pytest.approx(pca.shrinkage_[k], abs=0.08)
+        assert (corrected @ old) / (old @ old) == pytest.approx(1.0, abs=0.12)
+        assert pca.shrinkage_[k] < 0.9
+
+
+def test_shrinkage_falls_with_the_eigenvalue_and_stays_positive():
+    model = SpikedModel(noise=2.0, ratio=0.3, n_signal=3)
+    factors = model.shrinkage(np.array([200.0, 20.0, 6.0, 4.0, 1.0]))
+    assert np.all(np.diff(factors) <= 0)
+    assert np.all((factors > 0) & (factors < 1))
+    strength = factors[1] / (1 - factors[1])
+    assert (1 + strength) * (1 + 0.3 / strength) == pytest.approx(10.0)
