@@ -134,7 +134,7 @@ class SpikedModel:
 
         Examples
         --------
-        >>> SpikedModel(noise=1.0, ratio=0.25, n_signal=1).shrinkage(np.array([5.25, 1.0])).round(3)
+        >>> SpikedModel(noise=1.0, ratio=0.25, n_signal=1).shrinkage(np.array([5.3125, 1.0])).round(3)
         array([0.8  , 0.333])
         """
         excess = eigenvalues / self.noise - 1.0 - self.ratio
@@ -154,7 +154,7 @@ def signal_threshold(ratio: float) -> float:
     Examples
     --------
     >>> round(signal_threshold(0.1), 3)
-    1.799
+    1.8
     """
     linear = MIN_SIGNAL * ratio
     strength = (linear + np.sqrt(linear**2 + 4 * (1 - MIN_SIGNAL) * ratio)) / (2 * (1 - MIN_SIGNAL))
