@@ -33,7 +33,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             model.save(Path(folder) / "model")
             loaded = AncestryDDVI.load(Path(folder) / "model")
-        projected = loaded.project(genotypes.select(samples=held_out)).labels
+        projected = loaded.predict(genotypes.select(samples=held_out))
         counts = pd.crosstab(populations[~held_out], model.labels_)
         majority = counts.idxmax(axis=1)
         training = np.mean(majority[populations[~held_out]].to_numpy() == model.labels_)

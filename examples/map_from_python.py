@@ -1,6 +1,6 @@
 """A map of the bundled cohort from Python, step by step, and new samples placed on it.
 
-Run it from the repository: ``python examples/map_from_python.py --out map/``. It takes about a minute.
+Run it from the repository: ``python examples/map_from_python.py --out map/``.
 """
 
 from __future__ import annotations

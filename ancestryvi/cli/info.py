@@ -15,39 +15,36 @@ from ancestryvi.cli.common import verb
 @verb
 def info(path: tuple[str, ...]) -> None:
     """Describe a model directory, or genotype files, as lines of name and value."""
-    from ancestryvi.persistence import MODEL_FILE
-
-    is_model = len(path) == 1 and (Path(path[0]).is_dir() or Path(path[0]).name == MODEL_FILE)
+    is_model = len(path) == 1 and Path(path[0]).is_dir()
     facts = _describe_model(Path(path[0])) if is_model else _describe_data(path)
     for name, value in facts.items():
         click.echo(f"{name}\t{value}")
 
 
 def _describe_model(path: Path) -> dict[str, Any]:
-    """Facts of a model directory; reads JSON and arrays, not torch."""
-    from ancestryvi.persistence import MODEL_FILE, Artifact
+    """Facts of a model directory."""
+    from ancestryvi.estimators import AncestryDDVI
 
-    directory = path.parent if path.name == MODEL_FILE else path
-    artifact = Artifact.read(directory)
-    record, arrays = artifact.record, artifact.arrays
+    model = AncestryDDVI.load(path)
     facts: dict[str, Any] = {
-        "model": record["estimator"],
-        "ancestryvi version": record["ancestryvi_version"],
-        "training samples": len(arrays["labels_"]),
-        "clusters": int(arrays["labels_"].max()) + 1,
-        "features": len(arrays["centre"]),
-        "ELBO (nats per sample)": round(record["fitted"]["elbo_"], 3),
-        "epochs": record["fitted"]["n_iter_"],
+        "model": type(model).__name__,
+        "fitted on": model.input_,
+        "training samples": len(model.labels_),
+        "clusters": model.n_clusters_,
+        "epochs": model.n_iter_,
+        "ELBO (nats per sample)": round(model.elbo_, 3),
     }
-    facts |= {f"parameter {k}": v for k, v in record["parameters"].items() if k != "pca"}
-    if "pca" in record:
-        facts["fitted on"] = "genotypes"
-        facts["variants used"] = len(artifact.tables["variants"])
-        facts["variants read"] = record["pca"]["fitted"]["n_features_in_"]
-        facts |= {f"components {k}": v for k, v in record["pca"]["parameters"].items()}
-    else:
-        facts["fitted on"] = "features such as PC scores"
-    return facts
+    facts |= {f"parameter {k}": v for k, v in model.get_params(deep=False).items() if k != "pca"}
+    pca = model.pca_
+    if pca is None:
+        return facts | {"features": model.n_features_in_}
+    facts |= {
+        "variants read": pca.n_features_in_,
+        "variants used": len(pca.variants_),
+        "components": len(pca.components_),
+        "components that are at least half signal": pca.n_signal_,
+    }
+    return facts | {f"components parameter {k}": v for k, v in pca.get_params().items()}
 
 
 def _describe_data(paths: tuple[str, ...]) -> dict[str, Any]:

@@ -47,6 +47,22 @@ OUTPUTS = (
 VERSIONED = ("numpy", "scipy", "pandas", "scikit-learn", "scikit-allel", "torch", "anndata")
 
 
+SHOWN = (
+    "purity",
+    "homogeneity",
+    "completeness",
+    "nmi",
+    "ari",
+    "ami",
+    "n_labelled",
+    "trustworthiness",
+    "trustworthiness_neighbors",
+    "knn_accuracy",
+    "knn_neighbors",
+)
+"""The metrics that the report tabulates."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """What `embed` and `project` have in common when the model has spoken."""
@@ -135,7 +151,7 @@ def write_result(
             qc=result.qc,
             metrics=None
             if metrics is None
-            else {name: v for name, v in metrics.items() if isinstance(v, int | float)},
+            else {name: metrics[name] for name in SHOWN if name in metrics},
             provenance=provenance,
             notes=notes,
             background=result.background,

@@ -38,7 +38,7 @@ def project(
     MODEL_DIR is the directory `model` that `ancestryvi embed` wrote. Variants are matched by
     contig, position and alleles; the counts of matched, flipped, ambiguous and absent ones are in
     qc.tsv. Fewer than half of the model's variants present is an error. PC scores are corrected for
-    the shrinkage of new samples; the places of the fitted samples are in the output of `embed`.
+    the shrinkage of new samples.
     """
     from ancestryvi.cli.outputs import OUTPUTS
     from ancestryvi.persistence import whole_directory

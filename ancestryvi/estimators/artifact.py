@@ -28,6 +28,7 @@ PCA_ARRAYS = (
     "explained_variance_",
     "explained_variance_ratio_",
     "shrinkage_",
+    "fingerprints_",
     "spectrum_",
     "mean_",
     "scale_",

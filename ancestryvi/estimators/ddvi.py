@@ -28,7 +28,7 @@ from ancestryvi.preprocess.inputs import as_genotypes, is_anndata, is_path, look
 
 @dataclass(frozen=True)
 class Projection:
-    """New samples on the map of a fitted model.
+    """Samples on the map of a fitted model.
 
     Attributes
     ----------
@@ -228,7 +228,9 @@ class AncestryDDVI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
                     f"Got {value!r} instead."
                 )
         if self.n_epochs != "auto" and not (
-            isinstance(self.n_epochs, Integral) and self.n_epochs >= 1
+            isinstance(self.n_epochs, Integral)
+            and not isinstance(self.n_epochs, bool)
+            and self.n_epochs >= 1
         ):
             raise ValueError(
                 "The 'n_epochs' parameter of AncestryDDVI must be 'auto' or an int of at least 1. "
@@ -288,7 +290,8 @@ class AncestryDDVI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         """Place samples on the map: the latent that the posterior's means lead to.
 
         Every reverse step of the diffusion takes its mean, so the result is deterministic and a
-        row's place does not depend on the others.
+        row's place does not depend on the others. PC scores of new samples are corrected for their
+        shrinkage; see `GenotypePCA.transform`.
 
         Parameters
         ----------
@@ -307,11 +310,9 @@ class AncestryDDVI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         return self.fit(X).embedding_
 
     def project(self, X: Any) -> Projection:
-        """Place samples that the model was not fitted on.
+        """Everything that the model says of samples, and how their variants matched.
 
-        Unlike `transform`, which gives fitted samples the place they have on the map, this corrects
-        the PC scores of new samples for their shrinkage (`GenotypePCA.project`). For a model of
-        features the two agree.
+        The same as `transform`, `predict_proba` and `predict`, in one pass over the genotypes.
 
         Parameters
         ----------

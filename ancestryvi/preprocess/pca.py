@@ -19,7 +19,7 @@ from ancestryvi.genotypes import Genotypes
 from ancestryvi.genotypes.alleles import VariantMatch
 from ancestryvi.preprocess.inputs import as_genotypes, is_path
 from ancestryvi.preprocess.ld import locate_unlinked
-from ancestryvi.preprocess.project import align, least_squares_scores
+from ancestryvi.preprocess.project import align, fingerprints, least_squares_scores
 from ancestryvi.preprocess.quality import QualityReport, quality_control, variant_blocks
 from ancestryvi.preprocess.scaling import patterson_parameters, patterson_scale
 from ancestryvi.preprocess.spectrum import SpikedModel
@@ -73,8 +73,8 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     spectrum_ : ndarray
         Share of variance of up to 50 leading components, kept or not, for a scree plot.
     shrinkage_ : ndarray of shape (n_components,)
-        How much smaller scores of new samples are than those of fitted ones, which `project` makes
-        up for.
+        How much smaller scores of new samples are than those of fitted ones, which `transform`
+        makes up for.
     mean_, scale_ : ndarray of shape (n_variants_kept,)
         Patterson centre and scale of each variant kept.
     variants_ : DataFrame of n_variants_kept rows
@@ -83,6 +83,8 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Which variants of the fitted genotypes were kept.
     fit_samples_ : ndarray of shape (n_samples,), bool
         Which samples the components were computed from.
+    fingerprints_ : ndarray of shape (n_fit_samples,), uint64
+        By which `transform` knows the fitted samples again; not their genotypes.
     sample_call_rate_ : ndarray of shape (n_samples,)
         Share of the variants that passed quality control that are called.
     qc_ : DataFrame
@@ -178,8 +180,10 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.variants_ = genotypes.variants.loc[report.variants].reset_index(drop=True)
         self.variants_["frequency"] = frequency
         self.mean_, self.scale_ = patterson_parameters(frequency)
-        dosages = genotypes.dosages[np.ix_(report.samples, report.variants)]
-        self._decompose(dosages, n_components)
+        fitted = genotypes.select(samples=report.samples)
+        match = align(self.variants_, fitted, self.kept_variants_)
+        self.fingerprints_ = fingerprints(fitted, match)
+        self._decompose(genotypes.dosages[np.ix_(report.samples, report.variants)], n_components)
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float64]:
@@ -189,6 +193,11 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def transform(self, X: Any) -> NDArray[np.float64]:
         """PC scores of samples of any origin, each independently of the others.
+
+        Components follow the noise of the samples that they were computed from, so scores of new
+        samples are shrunk towards 0. They are divided by `shrinkage_`, which puts them where
+        fitting them jointly would have. A sample whose calls are those of a fitted sample is that
+        sample, and gets the scores it had.
 
         A matrix has the columns of the fitted one. Genotypes with a variant table (a path, AnnData
         or Genotypes) are matched to the fitted variants by contig, position and alleles.
@@ -209,14 +218,13 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         InputFormatError
             If X holds something other than dosages, or a matrix has other columns.
         """
-        return self._scores(X)[0]
+        return self.project(X)[0]
 
     def project(self, X: Any) -> tuple[NDArray[np.float64], VariantMatch]:
-        """PC scores of samples that the components were not fitted on, and how variants matched.
+        """PC scores as `transform` gives them, and how the variants of X matched the fitted ones.
 
-        Scores of new samples are shrunk towards 0, since components follow the noise of the samples
-        they were computed from. Here they are divided by `shrinkage_`, so that they are where
-        fitting them jointly would have put them. Use `transform` for fitted samples.
+        Where fitted variants are absent from X, scores are the least-squares solution on those
+        present, which unlike their plain sum does not shrink with every variant that is absent.
 
         Parameters
         ----------
@@ -225,24 +233,12 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Returns
         -------
         scores : ndarray of shape (n_samples, n_components)
-            NaN for a sample without any call at the fitted variants.
         match : VariantMatch
 
         Raises
         ------
-        OverlapError
-            If fewer than half of the fitted variants are present.
-        InputFormatError
-            If X holds something other than dosages, or a matrix has other columns.
-        """
-        scores, match = self._scores(X)
-        return scores / self.shrinkage_, match
-
-    def _scores(self, X: Any) -> tuple[NDArray[np.float64], VariantMatch]:
-        """Scores as `transform` gives them, and how the variants of X matched.
-
-        Where fitted variants are absent from X, scores are the least-squares solution on those
-        present, which unlike their plain sum does not shrink with every variant that is absent.
+        OverlapError, InputFormatError
+            As `transform`.
         """
         check_is_fitted(self)
         genotypes = as_genotypes(X)
@@ -253,6 +249,8 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 raise InputFormatError(str(error)) from error
         match = align(self.variants_, genotypes, self.kept_variants_)
         scores = least_squares_scores(genotypes, match, self.mean_, self.scale_, self.components_)
+        is_new = ~np.isin(fingerprints(genotypes, match), self.fingerprints_)
+        scores[is_new] /= self.shrinkage_
         return scores, match
 
     def __sklearn_tags__(self) -> Tags:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -97,3 +99,26 @@ def least_squares_scores(
         scores = scores @ pinvh(present @ present.T)
     scores[~called] = np.nan
     return scores
+
+
+def fingerprints(genotypes: Genotypes, match: VariantMatch) -> NDArray[np.uint64]:
+    """One number per sample, equal for samples with the same call at every variant matched.
+
+    It tells whether a sample is one of those that components were fitted on, without keeping their
+    genotypes: 64 bits of a BLAKE2 hash of the dosages in the order and alleles of the model.
+
+    Parameters
+    ----------
+    genotypes : Genotypes
+    match : VariantMatch
+
+    Returns
+    -------
+    fingerprints : ndarray of shape (n_samples,), uint64
+    """
+    hashes = [blake2b(digest_size=8) for _ in range(genotypes.n_samples)]
+    for block in variant_blocks(genotypes.n_samples, len(match.index)):
+        dosages = np.ascontiguousarray(match.aligned_dosages(genotypes, block))
+        for row, state in zip(dosages, hashes, strict=True):
+            state.update(row)
+    return np.array([int.from_bytes(state.digest()) for state in hashes], dtype=np.uint64)

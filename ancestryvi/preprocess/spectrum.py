@@ -134,7 +134,8 @@ class SpikedModel:
 
         Examples
         --------
-        >>> SpikedModel(noise=1.0, ratio=0.25, n_signal=1).shrinkage(np.array([5.3125, 1.0])).round(3)
+        >>> model = SpikedModel(noise=1.0, ratio=0.25, n_signal=1)
+        >>> model.shrinkage(np.array([5.3125, 1.0])).round(3)
         array([0.8  , 0.333])
         """
         excess = eigenvalues / self.noise - 1.0 - self.ratio

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 
 from ancestryvi.exceptions import InputFormatError, OverlapError
-from ancestryvi.genotypes import Genotypes, read_genotypes
+from ancestryvi.genotypes import Genotypes, match_variants, read_genotypes
 from ancestryvi.preprocess import GenotypePCA, quality
-from ancestryvi.preprocess.project import least_squares_scores
+from ancestryvi.preprocess.project import fingerprints, least_squares_scores
 
 COMPLEMENT = {"A": "T", "C": "G", "G": "C", "T": "A"}
 
@@ -66,10 +66,12 @@ def without(genotypes, model, n_present, seed=0):
 def test_with_every_variant_present_scores_are_a_product(model, newcomers):
     scores, match = model.transform(newcomers), model.project(newcomers)[1]
     np.testing.assert_allclose(
-        scores, scaled(model, newcomers.dosages) @ model.components_.T, atol=1e-4
+        scores * model.shrinkage_,
+        scaled(model, newcomers.dosages) @ model.components_.T,
+        atol=1e-4,
     )
     assert match.counts()["same"] == match.n_matched == len(model.variants_)
-    np.testing.assert_allclose(model.project(newcomers)[0] * model.shrinkage_, scores)
+    np.testing.assert_array_equal(model.project(newcomers)[0], scores)
 
 
 def test_the_order_of_variants_plays_no_part(model, newcomers):
@@ -177,13 +179,13 @@ def test_with_absent_variants_scores_are_the_least_squares_solution(model, newco
     targets = scaled(model, newcomers.dosages)[:, present]
     for row in range(9):
         solution = np.linalg.lstsq(design, targets[row])[0]
-        np.testing.assert_allclose(scores[row], solution, atol=1e-4)
+        np.testing.assert_allclose(scores[row] * model.shrinkage_, solution, atol=1e-4)
 
 
 def test_absent_variants_do_not_shrink_the_scores(model, cohort):
     full = model.transform(cohort)
     part, present = without(cohort, model, len(model.variants_) // 2 + 1)
-    projected = model.transform(part)
+    projected = model.transform(part) * model.shrinkage_
     plain = scaled(model, cohort.dosages)[:, present] @ model.components_[:, present].T
     for axis in range(3):  # the three that separate the populations
         assert np.polyfit(full[:, axis], projected[:, axis], 1)[0] == pytest.approx(1, abs=0.15)
@@ -196,7 +198,7 @@ def test_fewer_variants_than_components_leave_the_shortest_solution(make_genotyp
     model = GenotypePCA(n_components=10, min_maf=0, max_ld_r2=None).fit(genotypes)
     assert model.components_.shape == (10, 12)
     present = np.arange(7)
-    scores = model.transform(genotypes.select(variants=present))
+    scores = model.transform(genotypes.select(variants=present)) * model.shrinkage_
     design = model.components_[:, present].T.astype(float)
     solution = np.linalg.lstsq(design, scaled(model, genotypes.dosages)[:, present].T)[0]
     np.testing.assert_allclose(scores, solution.T, atol=1e-3)
@@ -249,7 +251,8 @@ def test_ambiguous_variants_are_not_used(make_genotypes):
     genotypes = make_genotypes(dosages, ref="A", alt=["T"] * 10 + ["G"] * 10)
     model = GenotypePCA(2, max_ld_r2=None).fit(genotypes)
     swapped = other_notation(genotypes, np.arange(20) < 10, swap=True, complement=False)
-    scores, match = model.transform(swapped), model.project(swapped)[1]
+    scores, match = model.project(swapped)
+    scores *= model.shrinkage_
     assert match.counts()["ambiguous"] == 10  # exactly half is left
     design = model.components_[:, 10:].T.astype(float)
     solution = np.linalg.lstsq(design, scaled(model, dosages)[:, 10:].T)[0]
@@ -295,3 +298,31 @@ def test_a_model_of_a_bare_matrix_places_no_file(cohort, newcomers):
     )
     with pytest.raises(OverlapError, match="Only 0 of"):
         model.transform(newcomers)
+
+
+# ---- who is new ----------------------------------------------------------------------------------
+
+
+def test_fitted_samples_are_known_again_and_new_ones_are_not(model, cohort, newcomers):
+    match = match_variants(model.variants_, cohort.variants)
+    np.testing.assert_array_equal(fingerprints(cohort, match), model.fingerprints_)
+    assert len(np.unique(model.fingerprints_)) == cohort.n_samples
+    match = match_variants(model.variants_, newcomers.variants)
+    assert not np.isin(fingerprints(newcomers, match), model.fingerprints_).any()
+
+
+def test_fitted_samples_keep_their_scores_among_new_ones_in_other_notation(model, cohort):
+    swapped = other_notation(cohort, np.arange(300) < 100, swap=True, complement=True)
+    rows = np.array([5, 3, 8])
+    np.testing.assert_allclose(
+        model.transform(swapped.select(samples=rows)), model.transform(cohort)[rows], atol=1e-6
+    )
+
+
+def test_one_call_makes_a_new_sample(model, cohort):
+    dosages = cohort.dosages[:1].copy()
+    column = np.flatnonzero(model.kept_variants_)[0]
+    dosages[0, column] = (dosages[0, column] + 1) % 3
+    changed = Genotypes(dosages, cohort.samples.iloc[:1], cohort.variants)
+    raw = scaled(model, dosages) @ model.components_.T
+    np.testing.assert_allclose(model.transform(changed) * model.shrinkage_, raw, atol=1e-4)
