@@ -129,7 +129,7 @@ class Artifact:
         """Write the files into an existing directory."""
         record = {"format": FORMAT, "format_version": FORMAT_VERSION, **self.record}
         record["tables"] = sorted(self.tables)
-        text = json.dumps(record, indent=1, allow_nan=True) + "\n"
+        text = json.dumps(record, indent=1, allow_nan=True, default=np.generic.item) + "\n"
         (directory / MODEL_FILE).write_text(text, encoding="utf-8")
         contiguous = {name: np.ascontiguousarray(a) for name, a in self.arrays.items()}
         (directory / ARRAYS_FILE).write_bytes(save(contiguous))

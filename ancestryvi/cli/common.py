@@ -88,14 +88,14 @@ class Notes:
         say(f"Note: {line}")
 
     def _take(self, message: Warning | str, category: type[Warning], *args: Any) -> None:
-        if issubclass(category, UserWarning):
+        if category is UserWarning:  # ours; libraries warn by classes of their own
             self.add(str(message))
 
 
 labels_options = [
     click.option(
         "--labels",
-        type=click.Path(exists=True, dir_okay=False),
+        type=click.Path(),
         help="Table of samples (TSV or CSV with a header), joined by sample id. Used for colours "
         "and metrics, never for fitting.",
     ),
@@ -106,12 +106,9 @@ labels_options = [
     ),
 ]
 
-output_options = [
-    click.option(
-        "--out", type=click.Path(), required=True, help="Directory to write, whole or not at all."
-    ),
-    click.option("--force", is_flag=True, help="Replace the output of an earlier run in --out."),
-]
+force_option = click.option(
+    "--force", is_flag=True, help="Replace the output of an earlier run in --out."
+)
 
 input_option = click.option(
     "--input",

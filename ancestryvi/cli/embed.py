@@ -9,10 +9,10 @@ import click
 from ancestryvi.cli.common import (
     Notes,
     Stopwatch,
+    force_option,
     input_option,
     labels_options,
     options,
-    output_options,
     say,
     verb,
 )
@@ -41,9 +41,27 @@ pca_options = [
         show_default=True,
         help="Number of principal components; 'auto' takes those that are at least half signal.",
     ),
-    click.option("--min-maf", type=click.FloatRange(0.0, 0.5), default=0.02, show_default=True),
-    click.option("--min-mac", type=click.IntRange(0), default=2, show_default=True),
-    click.option("--min-variant-call-rate", type=SHARE, default=0.95, show_default=True),
+    click.option(
+        "--min-maf",
+        type=click.FloatRange(0.0, 0.5),
+        default=0.02,
+        show_default=True,
+        help="Smallest minor allele frequency of a variant.",
+    ),
+    click.option(
+        "--min-mac",
+        type=click.IntRange(0),
+        default=2,
+        show_default=True,
+        help="Smallest minor allele count of a variant.",
+    ),
+    click.option(
+        "--min-variant-call-rate",
+        type=SHARE,
+        default=0.95,
+        show_default=True,
+        help="Smallest share of samples called at a variant.",
+    ),
     click.option(
         "--min-sample-call-rate",
         type=SHARE,
@@ -59,14 +77,52 @@ pca_options = [
         show_default=True,
         help="Thin variants until none exceed it; 1 keeps all.",
     ),
-    click.option("--ld-window-kb", type=click.FloatRange(0.0), default=500.0, show_default=True),
+    click.option(
+        "--ld-window-kb",
+        type=click.FloatRange(0.0),
+        default=500.0,
+        show_default=True,
+        help="Distance within which --max-ld-r2 applies.",
+    ),
 ]
 
+out_option = click.option(
+    "--out",
+    type=click.Path(),
+    default="ancestryvi-map",
+    show_default=True,
+    help="Directory to write, whole or not at all.",
+)
+
 model_options = [
-    click.option("--n-clusters", type=click.IntRange(1), default=20, show_default=True),
-    click.option("--method", type=click.Choice(["ddvi"]), default="ddvi", show_default=True),
-    click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
-    click.option("--n-epochs", type=IntOrAuto(), default="auto", show_default=True),
+    click.option(
+        "--n-clusters",
+        type=click.IntRange(1),
+        default=20,
+        show_default=True,
+        help="Number of clusters to look for.",
+    ),
+    click.option(
+        "--method",
+        type=click.Choice(["ddvi"]),
+        default="ddvi",
+        show_default=True,
+        help="How to make the map.",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        help="The same seed on the same machine gives the same result.",
+    ),
+    click.option(
+        "--n-epochs",
+        type=IntOrAuto(),
+        default="auto",
+        show_default=True,
+        help="Passes over the samples; 'auto' is by their number.",
+    ),
     click.option(
         "--device", default="auto", show_default=True, help="auto, cpu, cuda or mps, to train on."
     ),
@@ -75,7 +131,7 @@ model_options = [
 
 @click.command()
 @click.argument("genotypes", nargs=-1, required=True, type=click.Path())
-@options(labels_options, output_options, input_option, model_options, pca_options)
+@options(labels_options, out_option, force_option, input_option, model_options, pca_options)
 @verb
 def embed(
     genotypes: tuple[str, ...],

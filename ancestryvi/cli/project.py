@@ -9,10 +9,10 @@ import click
 from ancestryvi.cli.common import (
     Notes,
     Stopwatch,
+    force_option,
     input_option,
     labels_options,
     options,
-    output_options,
     say,
     verb,
 )
@@ -21,7 +21,10 @@ from ancestryvi.cli.common import (
 @click.command()
 @click.argument("model_dir", type=click.Path())
 @click.argument("genotypes", nargs=-1, required=True, type=click.Path())
-@options(labels_options, output_options, input_option)
+@click.option(
+    "--out", type=click.Path(), required=True, help="Directory to write, whole or not at all."
+)
+@options(force_option, labels_options, input_option)
 @verb
 def project(
     model_dir: str,

@@ -6,6 +6,7 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from ancestryvi import __version__
@@ -70,8 +71,15 @@ def save_model(model: AncestryDDVI, path: str | PathLike[str], *, overwrite: boo
         }
         arrays |= {f"pca.{name}": getattr(model.pca_, name) for name in PCA_ARRAYS}
         tables = {table: getattr(model.pca_, name) for name, table in PCA_TABLES.items()}
+        tables["qc"] = _without_sample_ids(tables["qc"])
     with whole_directory(path, overwrite=overwrite, owned=OWNED) as staging:
         Artifact(record, arrays, tables).write(staging)
+
+
+def _without_sample_ids(qc: pd.DataFrame) -> pd.DataFrame:
+    """The account of quality control less the ids, which follow a colon."""
+    reasons = qc["detail"].str.partition(": ")[0]
+    return qc.assign(detail=qc["detail"].where(qc["scope"] != "samples", reasons))
 
 
 def load_model(path: str | PathLike[str]) -> AncestryDDVI:
@@ -79,7 +87,7 @@ def load_model(path: str | PathLike[str]) -> AncestryDDVI:
     artifact = Artifact.read(path)
     try:
         return _restore(artifact)
-    except (KeyError, TypeError, RuntimeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ModelFormatError(
             f"The model in {path} lacks a part or has one of the wrong shape ({error}); copy it "
             "again or fit it again."

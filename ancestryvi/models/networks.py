@@ -50,7 +50,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.from_features = nn.Linear(n_features, n_hidden)
         self.from_y = nn.Linear(n_latent, n_hidden, bias=False)
-        self.from_step = nn.Embedding(n_steps + 1, n_hidden)
+        self.from_step = nn.Embedding(n_steps, n_hidden)
         self.hidden = nn.Linear(n_hidden, n_hidden)
         self.output = zero_init(nn.Linear(n_hidden, 2 * n_latent))
         self.activation = nn.SiLU()
@@ -61,7 +61,7 @@ class Denoiser(nn.Module):
 
     def forward(self, y: Tensor, t: Tensor | int, context: Tensor) -> tuple[Tensor, Tensor]:
         """Shift and log scale of the belief about z, each of shape (..., n_latent)."""
-        step = self.from_step(torch.as_tensor(t, device=y.device))
+        step = self.from_step(torch.as_tensor(t, device=y.device) - 1)
         hidden = self.activation(self.from_y(y) + step + context)
         hidden = self.activation(self.hidden(hidden))
         shift, log_scale = self.output(hidden).chunk(2, dim=-1)

@@ -36,7 +36,7 @@ class NaivePosterior:
         return self.p[f"{name}.weight"] @ a + self.p[f"{name}.bias"]
 
     def belief(self, y, t):
-        step = self.p["denoiser.from_step.weight"][t]
+        step = self.p["denoiser.from_step.weight"][t - 1]
         hidden = silu(self.p["denoiser.from_y.weight"] @ y + step + self.context)
         shift, log_correction = np.split(
             self.linear("denoiser.output", silu(self.linear("denoiser.hidden", hidden))), 2

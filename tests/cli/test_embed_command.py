@@ -1,0 +1,212 @@
+"""`ancestryvi embed`: the files of the contract, whatever the genotypes come in."""
+
+import hashlib
+import json
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from ancestryvi import AncestryDDVI
+from ancestryvi.cli.outputs import OUTPUTS
+
+
+def test_every_file_of_the_contract_is_there_and_no_other(embedded):
+    assert {path.name for path in embedded.out.iterdir()} == set(OUTPUTS)
+    assert [path.name for path in embedded.out.parent.iterdir() if path.name[0] == "."] == []
+
+
+def test_embedding_table(embedded, cohort):
+    table = embedded.table("embedding.tsv")
+    assert list(table.columns) == [
+        "sample_id", "ddvi1", "ddvi2", "cluster", "probability", "region", "population",
+    ]  # fmt: skip
+    assert list(table["sample_id"]) == cohort.ids
+    assert np.isfinite(table[["ddvi1", "ddvi2"]].to_numpy()).all()
+    assert table["cluster"].dtype.kind == "i"
+    expected = [p if i % 2 == 0 else None for i, p in enumerate(cohort.populations)]
+    assert [p if isinstance(p, str) else None for p in table["population"]] == expected
+    sizes = table["cluster"].value_counts().sort_index()
+    assert list(sizes.index) == list(range(len(sizes)))
+    assert sizes.is_monotonic_decreasing
+
+
+def test_responsibilities(embedded, cohort):
+    table, map_ = embedded.table("responsibilities.tsv"), embedded.table("embedding.tsv")
+    assert list(table["sample_id"]) == cohort.ids
+    values = table.drop(columns="sample_id")
+    assert list(values.columns) == [f"cluster{k}" for k in range(map_["cluster"].max() + 1)]
+    assert_allclose(values.sum(axis=1), 1.0, atol=1e-6)
+    assert_array_equal(values.to_numpy().argmax(axis=1), map_["cluster"])
+    assert_allclose(values.max(axis=1), map_["probability"])
+
+
+def test_pc_scores_are_those_of_the_model(embedded, cohort):
+    table = embedded.table("pcs.tsv")
+    assert list(table["sample_id"]) == cohort.ids
+    model = AncestryDDVI.load(embedded.out / "model")
+    scores = model.pca_.transform(embedded.vcf)
+    assert list(table.columns[1:]) == [f"PC{i + 1}" for i in range(scores.shape[1])]
+    assert_allclose(table.iloc[:, 1:], scores, rtol=1e-6, atol=1e-8)
+    assert_allclose(
+        embedded.table("embedding.tsv")[["ddvi1", "ddvi2"]], model.embedding_, rtol=1e-6, atol=1e-8
+    )
+
+
+def test_quality_control_adds_up(embedded, cohort):
+    table = embedded.table("qc.tsv")
+    assert list(table.columns) == ["scope", "step", "before", "dropped", "kept", "detail"]
+    for scope, total in (("samples", 40), ("variants", 300)):
+        steps = table[table["scope"] == scope]
+        assert steps["before"].iloc[0] == total
+        assert_array_equal(steps["before"] - steps["dropped"], steps["kept"])
+        assert_array_equal(steps["before"].iloc[1:], steps["kept"].iloc[:-1])
+    model = AncestryDDVI.load(embedded.out / "model")
+    assert steps["kept"].iloc[-1] == len(model.pca_.variants_)
+
+
+def test_metrics(embedded):
+    metrics = json.loads((embedded.out / "metrics.json").read_text())
+    assert metrics["label_column"] == "population"
+    assert metrics["n_labelled"] == 20
+    for name in ("purity", "nmi", "ari", "homogeneity", "completeness"):
+        assert -0.5 <= metrics[name] <= 1
+    assert "perfect_split_into_region" in metrics
+    assert f"{metrics['nmi']:.3f}" in embedded.stderr
+
+
+def test_provenance(embedded):
+    record = json.loads((embedded.out / "provenance.json").read_text())
+    (source,) = record["inputs"]
+    content = embedded.vcf.read_bytes()
+    assert source == {
+        "path": str(embedded.vcf),
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    assert record["parameters"]["seed"] == 0
+    assert record["parameters"]["n_epochs"] == 5
+    assert record["parameters"]["n_clusters"] == 4
+    assert record["counts"]["samples"] == 40
+    assert record["counts"]["variants"] == 300
+    assert record["version"]
+    assert {"numpy", "torch", "scikit-learn"} <= set(record["packages"])
+
+
+def test_anndata(embedded, cohort):
+    adata = anndata.read_h5ad(embedded.out / "embedding.h5ad")
+    table = embedded.table("embedding.tsv")
+    assert list(adata.obs_names) == cohort.ids
+    assert_allclose(adata.obsm["X_ddvi"], table[["ddvi1", "ddvi2"]], rtol=1e-6, atol=1e-8)
+    assert_allclose(
+        adata.obsm["X_pca"], embedded.table("pcs.tsv").iloc[:, 1:], rtol=1e-6, atol=1e-8
+    )
+    assert_allclose(adata.obsm["ddvi_responsibilities"].sum(axis=1), 1.0)
+    assert adata.varm["PCs"].shape == (adata.n_vars, adata.obsm["X_pca"].shape[1])
+    assert_allclose((adata.varm["PCs"] ** 2).sum(axis=0), 1.0, rtol=1e-4)
+    assert list(adata.obs["ddvi_cluster"].astype(int)) == list(table["cluster"])
+    assert adata.obs["population"].notna().sum() == 20
+    assert adata.var_names[0].startswith("1:1000000:")
+    assert json.loads(adata.uns["ancestryvi"])["program"] == "ancestryvi"
+
+
+def test_figures_and_report(embedded, cohort):
+    assert (embedded.out / "embedding.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert (embedded.out / "embedding.pdf").read_bytes().startswith(b"%PDF-")
+    report = (embedded.out / "report.html").read_text(encoding="utf-8")
+    assert all(sample in report for sample in cohort.ids)
+    assert report.lstrip().lower().startswith("<!doctype html>")
+
+
+def test_what_is_said(embedded):
+    assert "Read 40 samples x 300 variants from 1 file;" in embedded.stderr
+    assert f"20 of 40 samples have a row in {embedded.labels}" in embedded.stderr
+    assert f"Wrote {embedded.out}/report.html and 10 more." in embedded.stderr
+    assert "\r" not in embedded.stderr  # no progress bar where there is no terminal
+
+
+# ------------------------------------------------------------------------- the same map, any way
+
+
+def map_of(out):
+    return pd.read_csv(out / "embedding.tsv", sep="\t")[["ddvi1", "ddvi2"]].to_numpy()
+
+
+@pytest.mark.parametrize("form", ["bed", "h5ad", "vcf"])
+def test_other_formats_give_the_same_map(form, embedded, cohort, run_quick, tmp_path):
+    file = getattr(cohort, form)(tmp_path / f"cohort.{form}")
+    run_quick(file, "--out", tmp_path / "map")
+    assert_allclose(map_of(tmp_path / "map"), map_of(embedded.out), atol=1e-6)
+    assert not (tmp_path / "map" / "metrics.json").exists()
+
+
+def test_pc_scores_give_the_same_map(embedded, cohort, run_quick, tmp_path):
+    given = embedded.out / "pcs.tsv"
+    run_quick(given, "--out", tmp_path / "auto")
+    run_quick(given, "--out", tmp_path / "pcs", "--input", "pcs")
+    assert_array_equal(map_of(tmp_path / "auto"), map_of(tmp_path / "pcs"))
+    # The table holds eight digits, so training starts from slightly other numbers.
+    assert_allclose(map_of(tmp_path / "auto"), map_of(embedded.out), atol=1e-3)
+    record = json.loads((tmp_path / "auto" / "provenance.json").read_text())
+    assert record["counts"]["variants"] is None
+    assert {path.name for path in (tmp_path / "auto").iterdir()} == set(OUTPUTS) - {"metrics.json"}
+
+
+def test_two_files_of_the_same_samples_in_another_order(embedded, cohort, run_quick, tmp_path):
+    first = cohort.take(variants=slice(None, 150)).vcf(tmp_path / "first.vcf")
+    order = np.random.default_rng(0).permutation(40)
+    second = cohort.take(order, slice(150, None)).vcf(tmp_path / "second.vcf")
+    run_quick(first, second, "--out", tmp_path / "map")
+    assert list(pd.read_csv(tmp_path / "map" / "embedding.tsv", sep="\t")["sample_id"]) == cohort.ids
+    assert_allclose(map_of(tmp_path / "map"), map_of(embedded.out), atol=1e-6)
+    inputs = json.loads((tmp_path / "map" / "provenance.json").read_text())["inputs"]
+    assert [entry["path"] for entry in inputs] == [str(first), str(second)]
+
+
+def test_seeds(embedded, run_quick, tmp_path):
+    run_quick(embedded.vcf, "--out", tmp_path / "other", "--seed", 1)
+    assert not np.allclose(map_of(tmp_path / "other"), map_of(embedded.out), atol=1e-3)
+
+
+def test_options_reach_the_model(cohort, run_quick, tmp_path):
+    dosages = cohort.dosages.copy()
+    dosages[:, 0] = 0
+    dosages[:7, 0] = 1  # a frequency of 0.0875
+    dosages[:5, 1] = -1  # a call rate of 0.875
+    alt = ["AT", *cohort.alt[1:]]
+    file = type(cohort)(
+        dosages, cohort.ids, cohort.populations, cohort.contig, cohort.position, cohort.ref, alt
+    ).vcf(tmp_path / "cohort.vcf")
+    run_quick(
+        file, "--out", tmp_path / "map", "--n-pcs", 3, "--keep-indels", "--min-maf", 0.08,
+        "--min-variant-call-rate", 0.8, "--max-ld-r2", 1,
+    )  # fmt: skip
+    model = AncestryDDVI.load(tmp_path / "map" / "model")
+    assert model.pca_.components_.shape[0] == 3
+    assert {"AT"} <= set(model.pca_.variants_["alt"])
+    assert model.pca_.kept_variants_[1]
+    qc = pd.read_csv(tmp_path / "map" / "qc.tsv", sep="\t")
+    assert "not an SNV" not in list(qc["step"])
+    assert qc.set_index("step").loc["linked", "detail"] == "skipped: not asked for"
+
+
+def test_the_label_column_can_be_chosen(embedded, cohort, run_quick, tmp_path):
+    run_quick(
+        embedded.vcf, "--labels", cohort.labels(tmp_path / "l.tsv"), "--label-column", "region",
+        "--out", tmp_path / "map",
+    )  # fmt: skip
+    metrics = json.loads((tmp_path / "map" / "metrics.json").read_text())
+    assert metrics["label_column"] == "region"
+    assert metrics["n_labelled"] == 40
+
+
+def test_force_replaces_an_earlier_run_and_keeps_other_files(embedded, cohort, run_quick, tmp_path):
+    out = tmp_path / "map"
+    run_quick(embedded.vcf, "--labels", embedded.labels, "--out", out)
+    (out / "notes.txt").write_text("mine")
+    run_quick(embedded.vcf, "--out", out, "--force", "--seed", 3)
+    assert (out / "notes.txt").read_text() == "mine"
+    assert not (out / "metrics.json").exists()  # it belonged to the labels of the earlier run
+    assert not np.allclose(map_of(out), map_of(embedded.out))

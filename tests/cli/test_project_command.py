@@ -1,0 +1,134 @@
+"""`ancestryvi project`: samples onto the map of a model."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from ancestryvi.cli.outputs import OUTPUTS
+
+MAP = ["ddvi1", "ddvi2"]
+
+
+@pytest.fixture
+def project(run, embedded, tmp_path):
+    """Return a function that places files on the map of the small cohort."""
+
+    def place(*arguments):
+        out = tmp_path / "placed"
+        result = run("project", embedded.out / "model", *arguments, "--out", out)
+        assert result.exit_code == 0, result.stderr
+        return pd.read_csv(out / "embedding.tsv", sep="\t"), result.stderr
+
+    return place
+
+
+@pytest.fixture
+def n_used(embedded):
+    return len(pd.read_csv(embedded.out / "model" / "variants.tsv", sep="\t"))
+
+
+def test_fitted_samples_have_the_places_they_had(project, embedded, tmp_path, n_used):
+    placed, stderr = project(embedded.vcf)
+    first = embedded.table("embedding.tsv")
+    assert list(placed["sample_id"]) == list(first["sample_id"])
+    assert_allclose(placed[MAP], first[MAP], atol=1e-6)
+    assert_array_equal(placed["cluster"], first["cluster"])
+    assert_allclose(placed["probability"], first["probability"], atol=1e-6)
+    assert f"{n_used} of the model's {n_used} variants matched: {n_used} same" in stderr
+    written = {path.name for path in (tmp_path / "placed").iterdir()}
+    assert written == set(OUTPUTS) - {"model", "metrics.json"}
+
+
+def test_swapped_alleles_other_contig_names_and_another_order(project, cohort, embedded, tmp_path):
+    order = np.random.default_rng(0).permutation(300)
+    other = cohort.swapped().on_contigs({"1": "chr1", "chrX2": "X2"}).take(variants=order)
+    placed, stderr = project(other.vcf(tmp_path / "swapped.vcf"))
+    assert_allclose(placed[MAP], embedded.table("embedding.tsv")[MAP], atol=1e-6)
+    assert "0 same, " in stderr or "same" not in stderr
+    assert " flipped" in stderr
+
+
+def test_one_fitted_sample_alone(project, cohort, embedded, tmp_path):
+    placed, _ = project(cohort.take([7]).vcf(tmp_path / "one.vcf"))
+    assert list(placed["sample_id"]) == ["A07"]
+    assert_allclose(placed[MAP], embedded.table("embedding.tsv")[MAP].iloc[[7]], atol=1e-6)
+
+
+def test_half_of_the_variants_missing(project, cohort, embedded, tmp_path, n_used):
+    model = pd.read_csv(embedded.out / "model" / "variants.tsv", sep="\t")
+    kept = np.sort(np.random.default_rng(1).permutation(300)[:180])
+    places = {(c, p) for c, p in zip(model["contig"].astype(str), model["position"], strict=True)}
+    n_present = sum((cohort.contig[j], cohort.position[j]) in places for j in kept)
+    placed, stderr = project(cohort.take(variants=kept).vcf(tmp_path / "part.vcf"))
+    assert f"{n_present} of the model's {n_used} variants matched" in stderr
+    assert f"{n_used - n_present} absent" in stderr
+    qc = pd.read_csv(tmp_path / "placed" / "qc.tsv", sep="\t").set_index("step")
+    assert qc.loc["absent", "dropped"] == n_used - n_present
+    assert qc.loc["matched", "kept"] == n_present
+    first = embedded.table("embedding.tsv")
+    for axis in MAP:
+        assert np.corrcoef(placed[axis], first[axis])[0, 1] > 0.8
+    record = json.loads((tmp_path / "placed" / "provenance.json").read_text())
+    assert record["counts"]["variants"]["absent"] == n_used - n_present
+
+
+def test_a_sample_without_calls_is_listed_without_a_place(project, cohort, tmp_path):
+    calls = cohort.dosages.copy()
+    calls[2] = -1
+    placed, stderr = project(cohort.with_calls(calls).vcf(tmp_path / "silent.vcf"))
+    assert placed.loc[2, [*MAP, "cluster", "probability"]].isna().all()
+    assert placed.drop(index=2)[MAP].notna().all(axis=None)
+    assert "1 samples have no call at these variants: A02" in stderr
+
+
+def test_labels_give_metrics(project, embedded, tmp_path, cohort):
+    placed, _ = project(embedded.vcf, "--labels", cohort.labels(tmp_path / "labels.tsv"))
+    assert list(placed["population"]) == cohort.populations
+    assert json.loads((tmp_path / "placed" / "metrics.json").read_text())["n_labelled"] == 40
+
+
+def test_scores_on_a_model_of_scores(run, run_quick, embedded, tmp_path):
+    scores = embedded.out / "pcs.tsv"
+    run_quick(scores, "--out", tmp_path / "map")
+    result = run("project", tmp_path / "map" / "model", scores, "--out", tmp_path / "placed")
+    assert result.exit_code == 0, result.stderr
+    first, placed = (
+        pd.read_csv(tmp_path / name / "embedding.tsv", sep="\t") for name in ("map", "placed")
+    )
+    assert_allclose(placed[MAP], first[MAP], atol=1e-6)
+    other = run("project", tmp_path / "map" / "model", embedded.vcf, "--out", tmp_path / "no")
+    assert other.exit_code == 1
+    assert "was fitted on a table of PC scores" in other.stderr
+    assert not (tmp_path / "no").exists()
+
+
+# --------------------------------------------------------------------------------------- failures
+
+
+def test_too_few_variants_in_common(fails, cohort, embedded, tmp_path, n_used):
+    file = cohort.take(variants=slice(0, 60)).vcf(tmp_path / "few.vcf")
+    message = fails("project", embedded.out / "model", file, says=(f"{n_used} variants", "50%"))
+    assert "Only 6" in message or "Only 5" in message
+    assert "genome build" in message
+
+
+def test_another_build_has_nothing_in_common(fails, cohort, embedded, tmp_path):
+    file = cohort.on_contigs({"1": "7", "chrX2": "8"}).vcf(tmp_path / "other.vcf")
+    fails("project", embedded.out / "model", file, says=("Only 0 of", "absent"))
+
+
+def test_the_wrong_kind_of_input(fails, embedded):
+    fails(
+        "project", embedded.out / "model", embedded.out / "pcs.tsv", "--input", "pcs",
+        says=("was fitted on genotypes", str(embedded.out / "model")),
+    )  # fmt: skip
+
+
+def test_no_model(fails, embedded, tmp_path):
+    (tmp_path / "empty").mkdir()
+    fails("project", tmp_path / "empty", embedded.vcf, says=("is no model directory",))
+    fails("project", tmp_path / "nowhere", embedded.vcf, says=("is no model directory",))
+    fails("project", embedded.out, embedded.vcf, says=("Name the directory `model`",))
