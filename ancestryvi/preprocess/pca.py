@@ -302,7 +302,7 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """Eigenvectors of the relationship matrix, and from them the loadings."""
         n_samples, n_variants = dosages.shape
         gram = relationship_matrix(dosages, self.mean_, self.scale_)
-        total, total_square = float(np.trace(gram)), float(np.square(gram).sum())
+        total, total_square = float(np.trace(gram)), float(np.vdot(gram, gram))
         n_leading = min(max(n_components, MAX_AUTO_COMPONENTS), n_samples)
         eigenvalues, vectors = eigh(
             gram, subset_by_index=[n_samples - n_leading, n_samples - 1], overwrite_a=True
@@ -355,6 +355,9 @@ def relationship_matrix(
     for block in variant_blocks(n_samples, n_variants):
         scaled = patterson_scale(dosages[:, block], mean[block], scale[block])
         gram += ssyrk(1.0, scaled.T, trans=1, lower=0)
-    upper = np.triu_indices(n_samples, 1)
-    gram.T[upper] = gram[upper]
+    for start in range(0, n_samples, 1024):  # mirror the upper triangle, without a second matrix
+        stop = min(start + 1024, n_samples)
+        corner = gram[start:stop, start:stop]
+        corner[:] = np.triu(corner) + np.triu(corner, 1).T
+        gram[stop:, start:stop] = gram[start:stop, stop:].T
     return gram
