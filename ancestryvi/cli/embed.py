@@ -159,7 +159,7 @@ def embed(
         cohort = read_cohort(genotypes, content, labels, label_id, label_column, notes)
         clock.lap("read")
         _embed(cohort, genotypes, parameters, staging, notes, clock)
-    say(f"Wrote {out}/report.html and {len(OUTPUTS) - 1 - (labels is None)} more.")
+    say(f"Wrote {out}; open {out}/report.html.")
 
 
 def _embed(

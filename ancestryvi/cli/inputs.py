@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,9 @@ from ancestryvi.genotypes import (
     read_sample_table,
     read_scores,
 )
+
+OWN_COLUMNS = re.compile(r"sample_id|ddvi\d+|(ddvi_)?(cluster|probability)|call_rate")
+"""Names of columns of the output, which no label column can have."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,10 @@ def read_cohort(
     if labels is not None:
         joined = join_labels(source.sample_ids, read_sample_table(labels, label_id), labels)
         table = joined.table
+        for name in filter(OWN_COLUMNS.fullmatch, table.columns):
+            raise LabelError(
+                f"{labels} has a column {name!r}, and so will the output; rename it in the table."
+            )
         if joined.n_matched < len(table):
             notes.add(
                 f"{joined.n_matched} of {len(table)} samples have a row in {labels}; the others "

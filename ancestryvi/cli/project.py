@@ -55,7 +55,7 @@ def project(
         cohort = read_cohort(genotypes, content, labels, label_id, label_column, notes)
         clock.lap("read")
         _project(model, model_dir, cohort, genotypes, staging, notes, clock)
-    say(f"Wrote {out}/report.html and {len(OUTPUTS) - 2 - (labels is None)} more.")
+    say(f"Wrote {out}; open {out}/report.html.")
 
 
 def _project(

@@ -29,9 +29,8 @@ class SmallCohort:
     alt: list[str] = field(repr=False)
 
     def take(self, samples=slice(None), variants=slice(None)) -> "SmallCohort":
-        rows, columns = (
-            np.arange(n)[chosen] for n, chosen in zip(self.dosages.shape, (samples, variants))
-        )
+        rows = np.arange(len(self.ids))[samples]
+        columns = np.arange(len(self.contig))[variants]
         return SmallCohort(
             self.dosages[np.ix_(rows, columns)],
             [self.ids[i] for i in rows],

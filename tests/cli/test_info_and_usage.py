@@ -67,14 +67,13 @@ WRONG = {
     "no such option": ("embed", "x.vcf", "--out", "o", "--colour", "red"),
     "no such verb": ("dance",),
     "no genotypes": ("embed", "--out", "o"),
-    "no --out": ("embed", "x.vcf"),
+    "nowhere to put it": ("project", "model", "x.vcf"),
     "no clusters": ("embed", "x.vcf", "--out", "o", "--n-clusters", "0"),
     "half an epoch": ("embed", "x.vcf", "--out", "o", "--n-epochs", "0.5"),
     "no epoch": ("embed", "x.vcf", "--out", "o", "--n-epochs", "0"),
     "a large frequency": ("embed", "x.vcf", "--out", "o", "--min-maf", "0.7"),
     "a negative seed": ("embed", "x.vcf", "--out", "o", "--seed", "-1"),
     "another method": ("embed", "x.vcf", "--out", "o", "--method", "tea leaves"),
-    "labels that do not exist": ("embed", "x.vcf", "--out", "o", "--labels", "none.tsv"),
     "no model": ("project", "--out", "o"),
 }
 

@@ -134,6 +134,19 @@ def test_the_wrong_columns_of_labels(fails, embedded):
     fails(*given, "--label-column", "tribe", says=("no column 'tribe'", "'population'"))
 
 
+@pytest.mark.parametrize("column", ["cluster", "probability", "ddvi1", "sample_id", "call_rate"])
+def test_a_label_column_named_like_one_of_ours(fails, embedded, cohort, tmp_path, column):
+    file = save(tmp_path / "l.tsv", [f"who\t{column}", *(f"{name}\tx" for name in cohort.ids)])
+    fails(
+        "embed", embedded.vcf, "--labels", file, "--label-id", "who",
+        says=(f"{file} has a column '{column}'", "rename it"),
+    )  # fmt: skip
+
+
+def test_labels_that_do_not_exist(fails, embedded, tmp_path):
+    fails("embed", embedded.vcf, "--labels", tmp_path / "none.tsv", says=("none.tsv is no file",))
+
+
 def test_a_label_column_without_labels(fails, embedded):
     fails("embed", embedded.vcf, "--label-column", "tribe", says=("--labels", "'tribe'"))
 
@@ -261,12 +274,3 @@ def test_labels_with_a_slash_and_numbers_for_names(embed, embedded, cohort, tmp_
     assert list(table.columns[5:]) == ["1", "x/y"]
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["label_column"] == "1"
-
-
-@pytest.mark.parametrize("column", ["cluster", "probability", "ddvi1", "sample_id", "call_rate"])
-def test_labels_named_like_our_own_columns(embed, embedded, cohort, tmp_path, column):
-    file = save(tmp_path / "l.tsv", [f"IID\t{column}", *(f"{name}\tx" for name in cohort.ids)])
-    table, _ = embed(embedded.vcf, "--labels", file)
-    assert list(table.columns[:5]) == ["sample_id", *MAP, "cluster", "probability"]
-    assert list(table["sample_id"]) == cohort.ids
-    assert table["probability"].between(0, 1).all()

@@ -42,13 +42,14 @@ def test_fitted_samples_have_the_places_they_had(project, embedded, tmp_path, n_
     assert written == set(OUTPUTS) - {"model", "metrics.json"}
 
 
-def test_swapped_alleles_other_contig_names_and_another_order(project, cohort, embedded, tmp_path):
+def test_swapped_alleles_other_contig_names_and_another_order(
+    project, cohort, embedded, tmp_path, n_used
+):
     order = np.random.default_rng(0).permutation(300)
     other = cohort.swapped().on_contigs({"1": "chr1", "chrX2": "X2"}).take(variants=order)
     placed, stderr = project(other.vcf(tmp_path / "swapped.vcf"))
     assert_allclose(placed[MAP], embedded.table("embedding.tsv")[MAP], atol=1e-6)
-    assert "0 same, " in stderr or "same" not in stderr
-    assert " flipped" in stderr
+    assert f"matched: 0 same, {n_used} flipped" in stderr
 
 
 def test_one_fitted_sample_alone(project, cohort, embedded, tmp_path):

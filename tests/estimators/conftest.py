@@ -15,7 +15,7 @@ def blobs() -> tuple[np.ndarray, np.ndarray]:
     centres = 8.0 * np.array(
         [[1, 0, 0, 1, 0, 0], [0, 1, 0, 0, -1, 0], [-1, 0, 1, 0, 0, 0], [0, -1, -1, 0, 0, 1]]
     )
-    return make_blobs([60, 50, 40, 30], centers=centres, cluster_std=1.0, random_state=3)
+    return make_blobs([30, 25, 20, 15], centers=centres, cluster_std=1.0, random_state=3)
 
 
 @pytest.fixture(scope="session")

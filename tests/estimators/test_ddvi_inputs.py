@@ -201,9 +201,9 @@ def test_a_sample_of_few_calls_is_placed_but_not_fitted(genotypes):
 def test_features_must_be_finite(quick, X, value):
     broken = X.copy()
     broken[3, 2] = value
-    with pytest.raises(ValueError, match="NaN|infinity"):
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
         model().fit(broken)
-    with pytest.raises(ValueError, match="NaN|infinity"):
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
         quick.transform(broken)
 
 

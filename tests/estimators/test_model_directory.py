@@ -1,4 +1,4 @@
-"""The model directory: the same model in another process, no pickle, damage found, all or nothing."""
+"""The model directory: the same in another process, no pickle, damage found, all or nothing."""
 
 import json
 import pickle
@@ -21,15 +21,15 @@ READ_OUT = """
 import sys
 import numpy as np
 from ancestryvi import AncestryDDVI
-directory, data, out = sys.argv[1:]
-model = AncestryDDVI.load(directory)
-X = data if data.endswith(".h5ad") else np.load(data)
-np.savez(
-    out, transform=model.transform(X), predict_proba=model.predict_proba(X),
-    score_samples=model.score_samples(X), sample=model.sample(5, random_state=0)[0],
-    embedding_=model.embedding_, labels_=model.labels_, elbo_=model.elbo_,
-    project=model.project(X).embedding,
-)
+for directory, data, out in (sys.argv[1:4], sys.argv[4:]):
+    model = AncestryDDVI.load(directory)
+    X = data if data.endswith(".h5ad") else np.load(data)
+    np.savez(
+        out, transform=model.transform(X), predict_proba=model.predict_proba(X),
+        score_samples=model.score_samples(X), sample=model.sample(5, random_state=0)[0],
+        embedding_=model.embedding_, labels_=model.labels_, elbo_=model.elbo_,
+        project=model.project(X).embedding,
+    )
 """
 
 
@@ -48,24 +48,22 @@ def saved_genotypes(of_genotypes, tmp_path):
 # ------------------------------------------------------------------------------------ round trip
 
 
-@pytest.mark.parametrize("kind", ["features", "genotypes"])
-def test_a_new_process_gives_the_same_results(kind, quick, of_genotypes, X, genotypes, tmp_path):
-    model, data = (quick, X) if kind == "features" else (of_genotypes, genotypes)
-    model.save(tmp_path / "model")
-    file = tmp_path / ("X.npy" if kind == "features" else "X.h5ad")
-    if kind == "features":
-        np.save(file, X)
-    else:
-        genotypes.to_anndata().write_h5ad(file)
-    out = tmp_path / "out.npz"
-    subprocess.run([sys.executable, "-c", READ_OUT, tmp_path / "model", file, out], check=True)
-    found = np.load(out)
-    for name in ("transform", "predict_proba", "score_samples"):
-        assert_allclose(found[name], getattr(model, name)(data), rtol=1e-11, atol=1e-11)
-    assert_allclose(found["project"], model.project(data).embedding, rtol=1e-11, atol=1e-11)
-    assert_allclose(found["sample"], model.sample(5, random_state=0)[0], rtol=1e-11)
-    for name in ("embedding_", "labels_", "elbo_"):
-        assert_array_equal(found[name], getattr(model, name))
+def test_a_new_process_gives_the_same_results(quick, of_genotypes, X, genotypes, tmp_path):
+    np.save(tmp_path / "X.npy", X)
+    genotypes.to_anndata().write_h5ad(tmp_path / "X.h5ad")
+    quick.save(tmp_path / "features")
+    of_genotypes.save(tmp_path / "genotypes")
+    names = ["features", "X.npy", "features.npz", "genotypes", "X.h5ad", "genotypes.npz"]
+    paths = [str(tmp_path / name) for name in names]
+    subprocess.run([sys.executable, "-c", READ_OUT, *paths], check=True)
+    for model, data, name in ((quick, X, "features"), (of_genotypes, genotypes, "genotypes")):
+        found = np.load(tmp_path / f"{name}.npz")
+        for method in ("transform", "predict_proba", "score_samples"):
+            assert_allclose(found[method], getattr(model, method)(data), rtol=1e-11, atol=1e-11)
+        assert_allclose(found["project"], model.project(data).embedding, rtol=1e-11, atol=1e-11)
+        assert_allclose(found["sample"], model.sample(5, random_state=0)[0], rtol=1e-11)
+        for attribute in ("embedding_", "labels_", "elbo_"):
+            assert_array_equal(found[attribute], getattr(model, attribute))
 
 
 def test_every_attribute_and_parameter_comes_back(of_genotypes, saved_genotypes):
@@ -159,12 +157,13 @@ def test_sample_ids_stay_at_home(genotypes, tmp_path):
 # ------------------------------------------------------------------------------------ overwriting
 
 
-def test_an_existing_model_is_replaced_only_when_asked(quick, trained, saved_features, X):
+def test_an_existing_model_is_replaced_only_when_asked(quick, saved_features, X):
+    other = AncestryDDVI(n_clusters=2, n_epochs=5, random_state=0).fit(X)
     with pytest.raises(OutputError, match="exists and is not empty"):
-        trained.save(saved_features)
+        other.save(saved_features)
     assert_array_equal(AncestryDDVI.load(saved_features).embedding_, quick.embedding_)
-    trained.save(saved_features, overwrite=True)
-    assert_array_equal(AncestryDDVI.load(saved_features).embedding_, trained.embedding_)
+    other.save(saved_features, overwrite=True)
+    assert_array_equal(AncestryDDVI.load(saved_features).embedding_, other.embedding_)
 
 
 def test_tables_of_an_earlier_model_disappear(quick, saved_genotypes):
@@ -260,6 +259,11 @@ def write(directory, **contents):
         (directory / name).write_text(text)
 
 
+def break_off(directory, error):
+    write(directory, a="half")
+    raise error
+
+
 def tree(directory):
     return {
         str(path.relative_to(directory)): path.read_text() if path.is_file() else None
@@ -279,8 +283,7 @@ def test_a_directory_appears_when_the_block_ends(tmp_path):
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_nothing_is_left_behind_when_the_block_raises(tmp_path, error):
     with pytest.raises(error), whole_directory(tmp_path / "out") as staging:
-        write(staging, a="1")
-        raise error
+        break_off(staging, error)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -292,8 +295,7 @@ def test_what_was_there_survives_a_failure(tmp_path):
         pytest.raises(ValueError, match="halfway"),
         whole_directory(out, overwrite=True, owned=("a", "b")) as staging,
     ):
-        write(staging, a="new")
-        raise ValueError("halfway")
+        break_off(staging, ValueError("halfway"))
     assert tree(tmp_path) == {"out": None, "out/a": "old", "out/mine": "kept"}
 
 
