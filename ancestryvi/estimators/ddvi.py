@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any
@@ -19,34 +18,10 @@ from sklearn.base import (
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ancestryvi.estimators.fitted import Projection
 from ancestryvi.estimators.recipe import Recipe
-from ancestryvi.genotypes import Genotypes
-from ancestryvi.genotypes.alleles import VariantMatch
 from ancestryvi.preprocess import GenotypePCA
-from ancestryvi.preprocess.inputs import as_genotypes, is_anndata, is_path, looks_like_dosages
-
-
-@dataclass(frozen=True)
-class Projection:
-    """Samples on the map of a fitted model.
-
-    Attributes
-    ----------
-    embedding : ndarray of shape (n_samples, n_components)
-    probabilities : ndarray of shape (n_samples, n_clusters_)
-    labels : ndarray of shape (n_samples,)
-        -1 for samples without any call.
-    scores : ndarray of shape (n_samples, n_pcs)
-        The PC scores that they were placed by.
-    match : VariantMatch or None
-        How their variants matched the fitted ones; None for a model of features.
-    """
-
-    embedding: NDArray[np.float64]
-    probabilities: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    scores: NDArray[np.float64]
-    match: VariantMatch | None
+from ancestryvi.preprocess.inputs import as_genotypes, as_matrix, is_path, kind_of_input
 
 
 class AncestryDDVI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
@@ -244,10 +219,10 @@ class AncestryDDVI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
 
     def _fit_features(self, X: Any) -> NDArray[np.float64]:
         """Decide what X is, fit `pca_` if it is genotypes, and return features."""
-        self.input_ = self.input if self.input != "auto" else _kind_of_input(X)
+        self.input_ = self.input if self.input != "auto" else kind_of_input(X)
         if self.input_ == "features":
             self.pca_ = None
-            return validate_data(self, _matrix(X), dtype=np.float64, ensure_min_samples=2)
+            return validate_data(self, as_matrix(X), dtype=np.float64, ensure_min_samples=2)
         self.pca_ = clone(self.pca) if self.pca is not None else GenotypePCA()
         self.pca_.fit(X)
         self.n_features_in_ = self.pca_.n_features_in_
@@ -258,7 +233,7 @@ class AncestryDDVI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         check_is_fitted(self, "input_")
         if self.pca_ is not None:
             return self.pca_.transform(X)
-        return validate_data(self, _matrix(X), dtype=np.float64, reset=False)
+        return validate_data(self, as_matrix(X), dtype=np.float64, reset=False)
 
     def _read_out(self, features: NDArray[np.float64]) -> AncestryDDVI:
         """Drop empty clusters, order the others by size, and set the fitted attributes."""
@@ -454,18 +429,6 @@ class AncestryDDVI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         from ancestryvi.estimators.artifact import load_model
 
         return load_model(path)
-
-
-def _kind_of_input(X: Any) -> str:
-    """What `input="auto"` takes X for."""
-    if isinstance(X, Genotypes) or is_path(X):
-        return "genotypes"
-    return "genotypes" if looks_like_dosages(X.X if is_anndata(X) else X) else "features"
-
-
-def _matrix(X: Any) -> Any:
-    """The matrix of an AnnData with the ids and names of its axes; anything else as it is."""
-    return X.to_df() if is_anndata(X) else X
 
 
 def _seed(random_state: Any) -> int:

@@ -1,4 +1,4 @@
-"""A trained DDVI module as functions of feature rows: numpy in, numpy out, in double precision."""
+"""What a trained DDVI module says of rows of features: numpy in, numpy out, double precision."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ancestryvi.genotypes.alleles import VariantMatch
 from ancestryvi.models.ddvi import DDVI
 
 N_DRAWS = 32
@@ -118,3 +119,26 @@ class FittedDDVI:
         shape = (self.module.diffusion.n_steps + 1, N_DRAWS // 2, 1, self.module.n_latent)
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
         return torch.cat([noise, -noise], dim=1)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Samples on the map of a fitted model.
+
+    Attributes
+    ----------
+    embedding : ndarray of shape (n_samples, n_components)
+    probabilities : ndarray of shape (n_samples, n_clusters_)
+    labels : ndarray of shape (n_samples,)
+        -1 for samples without any call.
+    scores : ndarray of shape (n_samples, n_pcs)
+        The PC scores that they were placed by.
+    match : VariantMatch or None
+        How their variants matched the fitted ones; None for a model of features.
+    """
+
+    embedding: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    match: VariantMatch | None

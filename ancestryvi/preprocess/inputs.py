@@ -64,3 +64,15 @@ def as_genotypes(X: Any) -> Genotypes:
         return Genotypes.from_anndata(X)
     sample_ids = [str(name) for name in X.index] if isinstance(X, pd.DataFrame) else None
     return Genotypes.from_dosages(check_array(X, ensure_all_finite=False), sample_ids)
+
+
+def kind_of_input(X: Any) -> str:
+    """What `input="auto"` takes X for."""
+    if isinstance(X, Genotypes) or is_path(X):
+        return "genotypes"
+    return "genotypes" if looks_like_dosages(X.X if is_anndata(X) else X) else "features"
+
+
+def as_matrix(X: Any) -> Any:
+    """The matrix of an AnnData with the ids and names of its axes; anything else as it is."""
+    return X.to_df() if is_anndata(X) else X
