@@ -284,6 +284,11 @@ class AncestryDDVI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         """Fit, and return the map of the training samples; equals ``fit(X).transform(X)``."""
         return self.fit(X).embedding_
 
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Names of the columns of `transform`: ddvi1, ddvi2, as in ``embedding.tsv``."""
+        checked = super().get_feature_names_out(input_features)
+        return np.array([f"ddvi{i + 1}" for i in range(len(checked))], dtype=object)
+
     def project(self, X: Any) -> Projection:
         """Everything that the model says of samples, and how their variants matched.
 

@@ -262,6 +262,11 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _n_features_out(self) -> int:
         return len(self.components_)
 
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Names of the columns of `transform`: PC1, PC2 and so on, as in ``pcs.tsv``."""
+        checked = super().get_feature_names_out(input_features)
+        return np.array([f"PC{i + 1}" for i in range(len(checked))], dtype=object)
+
     def _requested_components(self) -> int:
         """`n_components`, or the most that "auto" may choose."""
         if isinstance(self.n_components, str) and self.n_components == "auto":

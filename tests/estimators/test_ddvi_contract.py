@@ -152,7 +152,7 @@ def test_a_table_keeps_its_index(X):
     fitted = model().set_output(transform="pandas")
     Z = fitted.fit_transform(table)
     assert list(Z.index) == list(table.index)
-    assert list(Z.columns) == ["ancestryddvi0", "ancestryddvi1"]
+    assert list(Z.columns) == ["ddvi1", "ddvi2"]
     assert list(fitted.get_feature_names_out()) == list(Z.columns)
     assert list(fitted.feature_names_in_) == list("abcdef")
     assert_array_equal(Z.to_numpy(), model().fit_transform(X))

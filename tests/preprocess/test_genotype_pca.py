@@ -429,7 +429,7 @@ def test_a_frame_keeps_its_names(gappy):
     model = GenotypePCA(3, **KEEP_ALL).set_output(transform="pandas")
     scores = model.fit_transform(frame)
     assert list(scores.index) == names
-    assert list(scores.columns) == ["genotypepca0", "genotypepca1", "genotypepca2"]
+    assert list(scores.columns) == ["PC1", "PC2", "PC3"]
     assert list(model.get_feature_names_out()) == list(scores.columns)
     assert list(model.feature_names_in_) == columns
     assert scores.isna().all(axis=1).tolist() == [row == 3 for row in range(len(gappy))]
