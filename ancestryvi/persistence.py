@@ -147,9 +147,10 @@ class Artifact:
         """
         directory = Path(path)
         if not (directory / MODEL_FILE).is_file():
+            inside = directory / "model"
+            meant = inside if (inside / MODEL_FILE).is_file() else "the one that `embed` wrote"
             raise ModelFormatError(
-                f"{directory} is no model directory: it has no {MODEL_FILE}. Name the directory "
-                "`model` that `ancestryvi embed` wrote."
+                f"{directory} is no model directory: it has no {MODEL_FILE}. Name {meant}."
             )
         try:
             record = json.loads((directory / MODEL_FILE).read_text(encoding="utf-8"))

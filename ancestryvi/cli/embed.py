@@ -158,7 +158,8 @@ def embed(
         clock = Stopwatch()
         cohort = read_cohort(genotypes, content, labels, label_id, label_column, notes)
         clock.lap("read")
-        _embed(cohort, genotypes, parameters, staging, notes, clock)
+        inputs = genotypes if labels is None else (*genotypes, labels)
+        _embed(cohort, inputs, parameters, staging, notes, clock)
     say(f"Wrote {out}; open {out}/report.html.")
 
 
@@ -224,6 +225,12 @@ def _embed(
         )
         for row in qc[(qc["scope"] == "samples") & (qc["dropped"] > 0)].to_dict("records"):
             notes.add(f"{row['dropped']} samples set aside, {row['step']}: {row['detail']}.")
+        n_pcs = parameters["n_pcs"]
+        if n_pcs != "auto" and scores.shape[1] < n_pcs:
+            notes.add(f"{n_pcs} principal components were asked for; {scores.shape[1]} exist.")
+    n_empty = min(parameters["n_clusters"], len(scores)) - model.n_clusters_
+    if n_empty > 0:
+        notes.add(f"{n_empty} of the clusters asked for own no sample and were dropped.")
     result = Result(
         title="Map of ancestry",
         cohort=cohort,
@@ -246,6 +253,7 @@ def _embed(
             "variants_used": None if is_scores else len(details["variants"]),
             "components": scores.shape[1],
             "clusters": model.n_clusters_,
+            "epochs": model.n_iter_,
             "elbo_nats_per_sample": model.elbo_,
         },
         seconds=clock.seconds,

@@ -212,7 +212,15 @@ def _write_tsv(path: Path, table: pd.DataFrame) -> None:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1, default=float) + "\n", encoding="utf-8")
+    text = json.dumps(_finite(content), indent=1, default=float, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    """The same with None, which JSON has, for NaN, which it has not."""
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def _anndata(result: Result, table: pd.DataFrame, provenance: Mapping[str, Any]) -> Any:

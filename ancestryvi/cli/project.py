@@ -54,7 +54,8 @@ def project(
         model = AncestryDDVI.load(model_dir)
         cohort = read_cohort(genotypes, content, labels, label_id, label_column, notes)
         clock.lap("read")
-        _project(model, model_dir, cohort, genotypes, staging, notes, clock)
+        inputs = genotypes if labels is None else (*genotypes, labels)
+        _project(model, model_dir, cohort, inputs, staging, notes, clock)
     say(f"Wrote {out}; open {out}/report.html.")
 
 

@@ -97,7 +97,7 @@ def read_sample_table(path: StrPath, id_column: str | None = None) -> pd.DataFra
         wanted = "column of sample ids" if id_column is None else f"column {id_column!r}"
         raise LabelError(
             f"{path} has no {wanted}: its header is {header[:10]}; the first line must name the "
-            "columns, and the one of sample ids is 'sample', 'IID' or the one you name"
+            "columns, and the one of sample ids is 'sample', 'IID' or the one named by --label-id"
         )
     repeated = [name for name in header if name and header.count(name) > 1]
     if repeated:
@@ -156,7 +156,7 @@ def join_labels(sample_ids: Sequence[str], table: pd.DataFrame, path: StrPath) -
         raise LabelError(
             f"{path} knows none of the {len(ids)} samples: the genotypes have ids like "
             f"{ids[:3].tolist()}, the table like {table.index[:3].tolist()} in its column of "
-            "sample ids; name the right column or make the ids alike"
+            "sample ids; name the right column (--label-id) or make the ids alike"
         )
     joined = table.reindex(ids)
     return JoinedLabels(joined.astype(object).where(joined.notna(), None), n_matched)

@@ -72,7 +72,8 @@ class ScoresSource:
             row, column = (int(index) for index in np.argwhere(~np.isfinite(numbers))[0])
             raise InputFormatError(
                 f"{path}, sample {self.sample_ids[row]!r}, column {names[column]!r}: "
-                f"{table[names[column]].iloc[row]!r} is no finite number"
+                f"{table[names[column]].iloc[row]!r} is no finite number. "
+                "The file was read as a table of PC scores; if it holds labels, give it as --labels"
             )
         self._block = Block(numbers, pd.DataFrame({"name": names}))
 

@@ -81,5 +81,8 @@ def read_strings(path: Path, delimiter: str | None = None) -> pd.DataFrame:
                 encoding="utf-8-sig",
             )
     except pd.errors.ParserError as error:
-        raise InputFormatError(f"{path} is no regular table: {error}") from error
+        raise InputFormatError(
+            f"{path} is no regular table: {str(error).strip()}. Every line must have as many cells "
+            "as the header, separated by tabs or commas."
+        ) from error
     return table.fillna("").apply(lambda column: column.str.strip())

@@ -51,11 +51,11 @@ def align(reference: pd.DataFrame, genotypes: Genotypes, kept: NDArray[np.bool_]
     match = match_variants(reference, genotypes.variants)
     n_usable, n_reference = int((match.index >= 0).sum()), len(reference)
     if n_usable < MIN_OVERLAP * n_reference:
-        counts = ", ".join(f"{count} {status}" for status, count in match.counts().items())
+        counts = ", ".join(f"{n} {name}" for name, n in match.counts().items()).replace("_", " ")
         raise OverlapError(
             f"Only {n_usable} of the model's {n_reference} variants can be used ({counts}), and at "
-            f"least {MIN_OVERLAP:.0%} are needed. Check that both use the same genome build, or "
-            "impute or fit the model on the variants that both have."
+            f"least {MIN_OVERLAP:.0%} are needed. Check that both use the same genome build "
+            "and real alleles (not placeholders), or fit the model on the variants both have."
         )
     return match
 

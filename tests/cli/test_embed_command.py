@@ -79,7 +79,8 @@ def test_metrics(embedded):
 
 def test_provenance(embedded):
     record = json.loads((embedded.out / "provenance.json").read_text())
-    (source,) = record["inputs"]
+    source, labels = record["inputs"]
+    assert labels["sha256"]
     content = embedded.vcf.read_bytes()
     assert source == {
         "path": str(embedded.vcf),

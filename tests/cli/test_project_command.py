@@ -132,4 +132,4 @@ def test_no_model(fails, embedded, tmp_path):
     (tmp_path / "empty").mkdir()
     fails("project", tmp_path / "empty", embedded.vcf, says=("is no model directory",))
     fails("project", tmp_path / "nowhere", embedded.vcf, says=("is no model directory",))
-    fails("project", embedded.out, embedded.vcf, says=("Name the directory `model`",))
+    fails("project", embedded.out, embedded.vcf, says=("/model.",))
