@@ -174,7 +174,7 @@ def _embed(
     """Fit, read out and write."""
     import pandas as pd
 
-    from ancestryvi.cli.inputs import finite_scores
+    from ancestryvi.cli.inputs import leading_scores
     from ancestryvi.cli.outputs import Result, provenance_record, write_result
     from ancestryvi.estimators import AncestryDDVI
     from ancestryvi.preprocess import GenotypePCA
@@ -194,7 +194,7 @@ def _embed(
     data = cohort.data
     if is_scores:
         n_pcs = parameters["n_pcs"]
-        data = finite_scores(data, None if n_pcs == "auto" else n_pcs)
+        data = leading_scores(data, None if n_pcs == "auto" else n_pcs)
     model = AncestryDDVI(
         parameters["n_clusters"],
         n_epochs=parameters["n_epochs"],
@@ -205,13 +205,14 @@ def _embed(
         progress=True,
     ).fit(data)
     clock.lap("components and training")
+    placed = model.project(data)
+    scores = placed.scores
     details: dict[str, Any] = {}
     if model.pca_ is None:
-        scores = data.to_numpy(float)
         n_samples = len(data)
         qc = pd.DataFrame([("samples", "read", n_samples, 0, n_samples, "")], columns=QC_COLUMNS)
     else:
-        scores, qc = model.pca_.transform(data), model.pca_.qc_
+        qc = model.pca_.qc_
         details = {
             "call_rate": model.pca_.sample_call_rate_,
             "variants": model.pca_.variants_,
@@ -234,9 +235,9 @@ def _embed(
     result = Result(
         title="Map of ancestry",
         cohort=cohort,
-        embedding=model.embedding_,
-        probabilities=model.predict_proba(data),
-        labels=model.labels_,
+        embedding=placed.embedding,
+        probabilities=placed.probabilities,
+        labels=placed.labels,
         scores=scores,
         qc=qc,
         history={name: model.history_[name] for name in model.history_},

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ancestryvi.cli.common import Notes, say
@@ -113,23 +112,16 @@ def _choose_label(table: pd.DataFrame, asked: str | None, path: str | None) -> s
     return columns[0] if columns else None
 
 
-def finite_scores(data: pd.DataFrame, n_pcs: int | None) -> pd.DataFrame:
-    """The first `n_pcs` columns of a table of scores, all finite.
+def leading_scores(data: pd.DataFrame, n_pcs: int | None) -> pd.DataFrame:
+    """The first `n_pcs` columns of a table of scores; all of them for None.
 
     Raises
     ------
     InputFormatError
-        If there are fewer columns, or a sample has a missing score.
+        If there are fewer columns.
     """
     if n_pcs is not None and n_pcs > data.shape[1]:
         raise InputFormatError(
             f"The table has {data.shape[1]} PC scores, and {n_pcs} were asked for; lower --n-pcs."
         )
-    chosen = data if n_pcs is None else data.iloc[:, :n_pcs]
-    bad = ~np.isfinite(chosen.to_numpy(np.float64)).all(axis=1)
-    if bad.any():
-        raise InputFormatError(
-            f"{int(bad.sum())} of {len(chosen)} samples have missing PC scores, the first is "
-            f"{chosen.index[bad][0]!r}; remove them from the table."
-        )
-    return chosen
+    return data if n_pcs is None else data.iloc[:, :n_pcs]

@@ -72,7 +72,7 @@ def _project(
     import numpy as np
     import pandas as pd
 
-    from ancestryvi.cli.inputs import finite_scores
+    from ancestryvi.cli.inputs import leading_scores
     from ancestryvi.cli.outputs import Result, provenance_record, write_result
     from ancestryvi.exceptions import InputFormatError
     from ancestryvi.preprocess.quality import QC_COLUMNS
@@ -89,7 +89,7 @@ def _project(
             "analysis are on other axes."
         )
     if model.pca_ is None:
-        data = finite_scores(data, model.n_features_in_)
+        data = leading_scores(data, model.n_features_in_)
     placed = model.project(data)
     match, counts = placed.match, {}
     if match is not None:

@@ -166,8 +166,9 @@ class AncestryDDVI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         """
         self._check_parameters()
         features = self._fit_features(as_genotypes(X) if is_path(X) else X)
-        usable = ~np.isnan(features).any(axis=1)
-        fitted = usable if self.pca_ is None else self.pca_.fit_samples_
+        fitted = ~np.isnan(features).any(axis=1)
+        if self.pca_ is not None:
+            fitted &= self.pca_.fit_samples_
         recipe = Recipe(
             n_clusters=self.n_clusters,
             n_components=self.n_components,

@@ -26,7 +26,7 @@ from ancestryvi.preprocess.spectrum import SpikedModel
 
 MIN_AUTO_COMPONENTS = 2
 MAX_AUTO_COMPONENTS = 50
-"""Range of `n_components="auto"`. Beyond 50, families and noise outnumber populations."""
+"""Range of `n_components="auto"`; more than 50 are asked for by number."""
 
 MIN_SHARE = 1e-6
 """Share of the variance below which a component is rounding: sums of float32 products are exact to
