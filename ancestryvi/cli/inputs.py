@@ -19,7 +19,9 @@ from ancestryvi.genotypes import (
     read_scores,
 )
 
-OWN_COLUMNS = re.compile(r"sample_id|ddvi\d+|(ddvi_)?(cluster|probability)|call_rate")
+OWN_COLUMNS = re.compile(
+    r"sample_id|ddvi\d+|(ddvi_)?(cluster|probability|spread|entropy)|call_rate"
+)
 """Names of columns of the output, which no label column can have."""
 
 

@@ -20,7 +20,12 @@ from numpy.typing import NDArray
 
 from ancestryvi import __version__
 from ancestryvi.cli.inputs import Cohort
-from ancestryvi.evaluate import clustering_metrics, map_metrics, reference_line
+from ancestryvi.evaluate import (
+    assignment_entropy,
+    clustering_metrics,
+    map_metrics,
+    reference_line,
+)
 from ancestryvi.report import (
     ReportContent,
     embedding_figure,
@@ -65,7 +70,11 @@ SHOWN = (
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What `embed` and `project` have in common when the model has spoken."""
+    """What `embed` and `project` have in common when the model has spoken.
+
+    `labels` are indices of clusters, -1 for samples without a place; `class_names` are the names
+    of the clusters of a model that was fitted with labels.
+    """
 
     title: str
     cohort: Cohort
@@ -74,6 +83,8 @@ class Result:
     labels: NDArray[np.int64]
     scores: NDArray[np.float64]
     qc: pd.DataFrame
+    spread: NDArray[np.float64] | None = None
+    class_names: Sequence[str] | None = None
     call_rate: NDArray[np.float64] | None = None
     variants: pd.DataFrame | None = None
     loadings: NDArray[np.float32] | None = None
@@ -83,18 +94,28 @@ class Result:
 
     def table(self) -> pd.DataFrame:
         """The embedding table: one row per sample, in input order."""
-        placed = self.labels >= 0
+        if self.class_names is None:
+            clusters: pd.Series = pd.Series(range(self.probabilities.shape[1]), dtype="Int64")
+        else:
+            clusters = pd.Series(self.class_names, dtype="string")
         columns = {
             "sample_id": self.cohort.sample_ids,
             **{f"ddvi{i + 1}": column for i, column in enumerate(self.embedding.T)},
-            "cluster": pd.array(np.where(placed, self.labels, 0), dtype="Int64"),
+            "cluster": clusters.reindex(self.labels).array,  # there is no -1: missing
             "probability": self.probabilities.max(axis=1),
         }
+        if self.spread is not None:
+            columns["spread"] = self.spread
+        columns["entropy"] = assignment_entropy(self.probabilities)
         table = pd.DataFrame(columns)
-        table.loc[~placed, "cluster"] = pd.NA
         for name in self.cohort.labels.columns:
             table[name] = self.cohort.labels[name].to_numpy()
         return table
+
+    def responsibilities(self, prefix: str = "") -> pd.DataFrame:
+        """Probability of every cluster, by its class or by its number after the prefix."""
+        numbers = [f"{prefix}{k}" for k in range(self.probabilities.shape[1])]
+        return pd.DataFrame(self.probabilities, columns=list(self.class_names or numbers))
 
     def metrics(self) -> dict[str, Any] | None:
         """Scores of clusters and map against the labels; None without labels."""
@@ -123,8 +144,11 @@ def write_result(
     table = result.table()
     ids = table["sample_id"]
     _write_tsv(directory / "embedding.tsv", table)
-    _write_tsv(directory / "responsibilities.tsv", _matrix(ids, result.probabilities, "cluster", 0))
-    _write_tsv(directory / "pcs.tsv", _matrix(ids, result.scores, "PC", 1))
+    responsibilities = result.responsibilities("cluster")
+    _write_tsv(directory / "responsibilities.tsv", pd.concat([ids, responsibilities], axis=1))
+    names = [f"PC{i + 1}" for i in range(result.scores.shape[1])]
+    scores = pd.DataFrame(result.scores, columns=names)
+    _write_tsv(directory / "pcs.tsv", pd.concat([ids, scores], axis=1))
     _write_tsv(directory / "qc.tsv", result.qc)
     metrics = result.metrics()
     if metrics is not None:
@@ -143,6 +167,7 @@ def write_result(
             title=result.title,
             table=shown,
             label_columns=label_columns,
+            probabilities=result.responsibilities(),
             command=str(provenance["command"]),
             n_variants=None if result.variants is None else len(result.variants),
             n_components=result.scores.shape[1],
@@ -201,12 +226,6 @@ def _checksum(path: Path) -> dict[str, Any]:
     return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
 
 
-def _matrix(ids: pd.Series, values: NDArray[np.float64], prefix: str, first: int) -> pd.DataFrame:
-    """Sample ids and numbered columns."""
-    names = [f"{prefix}{i + first}" for i in range(values.shape[1])]
-    return pd.concat([ids, pd.DataFrame(values, columns=names)], axis=1)
-
-
 def _write_tsv(path: Path, table: pd.DataFrame) -> None:
     table.to_csv(path, sep="\t", index=False, float_format="%.8g")
 
@@ -228,7 +247,8 @@ def _anndata(result: Result, table: pd.DataFrame, provenance: Mapping[str, Any])
     from anndata import AnnData
 
     obs = table.set_index("sample_id").drop(columns=[c for c in table if str(c).startswith("ddvi")])
-    obs = obs.rename(columns={"cluster": "ddvi_cluster", "probability": "ddvi_probability"})
+    own = ("cluster", "probability", "spread", "entropy")
+    obs = obs.rename(columns={name: f"ddvi_{name}" for name in own})
     obs["ddvi_cluster"] = obs["ddvi_cluster"].astype("string").astype("category")
     if result.call_rate is not None:
         obs["call_rate"] = result.call_rate

@@ -113,6 +113,7 @@ def _project(
         if empty.any():
             ids = ", ".join(np.array(cohort.sample_ids, object)[empty])
             notes.add(f"{int(empty.sum())} samples have no call at these variants: {ids}.")
+    classes = getattr(model, "classes_", None)  # of a model that was fitted with labels
     result = Result(
         title="Samples on a map of ancestry",
         cohort=cohort,
@@ -121,11 +122,13 @@ def _project(
         labels=placed.labels,
         scores=placed.scores,
         qc=pd.DataFrame(rows, columns=QC_COLUMNS),
+        spread=placed.spread,
+        class_names=None if classes is None else [str(name) for name in classes],
         background=pd.DataFrame(
             {
                 "sample_id": "reference sample",
                 **{f"ddvi{i + 1}": column for i, column in enumerate(model.embedding_.T)},
-                "cluster": model.labels_,
+                "cluster": model.labels_ if classes is None else map(str, model.labels_),
             }
         ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from os import PathLike
 from typing import Any
 
@@ -10,19 +11,16 @@ import pandas as pd
 import torch
 
 from ancestryvi import __version__
+from ancestryvi.estimators.blueprint import Blueprint
 from ancestryvi.estimators.ddvi import AncestryDDVI
 from ancestryvi.estimators.fitted import FittedDDVI
 from ancestryvi.exceptions import ModelFormatError
-from ancestryvi.models.ddvi import DDVI
-from ancestryvi.models.diffusion import GaussianDiffusion
-from ancestryvi.models.priors import MixturePrior
-from ancestryvi.models.schedules import cosine_alpha_bar
 from ancestryvi.persistence import ARRAYS_FILE, MODEL_FILE, Artifact, whole_directory
 from ancestryvi.preprocess import GenotypePCA
 from ancestryvi.training import History
 
 SCALARS = ("input_", "elbo_", "n_iter_", "n_features_in_")
-ARRAYS = ("embedding_", "labels_")
+ARRAYS = ("embedding_", "_codes")
 PCA_SCALARS = ("n_features_in_", "n_signal_")
 PCA_ARRAYS = (
     "components_",
@@ -48,6 +46,8 @@ def save_model(model: AncestryDDVI, path: str | PathLike[str], *, overwrite: boo
     parameters = model.get_params(deep=False)
     seed = parameters["random_state"]
     parameters["random_state"] = int(seed) if isinstance(seed, int | np.integer) else None
+    if not isinstance(parameters["prior"], str):
+        parameters["prior"] = None  # it comes back as what it became
     parameters["pca"] = None if model.pca is None else model.pca.get_params()
     record: dict[str, Any] = {
         "ancestryvi_version": __version__,
@@ -55,6 +55,7 @@ def save_model(model: AncestryDDVI, path: str | PathLike[str], *, overwrite: boo
         "parameters": parameters,
         "fitted": {name: getattr(model, name) for name in SCALARS},
         "unit": model._fitted.unit,
+        "blueprint": asdict(replace(model._fitted.blueprint, n_clusters=model.n_clusters_)),
         "history": model.history_.to_dict(),
     }
     arrays = {name: getattr(model, name) for name in ARRAYS}
@@ -62,6 +63,8 @@ def save_model(model: AncestryDDVI, path: str | PathLike[str], *, overwrite: boo
     for name, tensor in model._fitted.module.state_dict().items():
         arrays[f"module.{name}"] = tensor.numpy()
     tables = {}
+    if hasattr(model, "classes_"):
+        record["classes"] = model.classes_.tolist()
     if hasattr(model, "feature_names_in_"):
         record["feature_names"] = [str(name) for name in model.feature_names_in_]
     if model.pca_ is not None:
@@ -106,6 +109,9 @@ def _restore(artifact: Artifact) -> AncestryDDVI:
     for name in ARRAYS:
         setattr(model, name, arrays[name])
     model.history_ = History.from_dict(record["history"])
+    if "classes" in record:
+        classes = record["classes"]
+        model.classes_ = np.array(classes, dtype=object if isinstance(classes[0], str) else None)
     if "feature_names" in record:
         model.feature_names_in_ = np.array(record["feature_names"], dtype=object)
     model.pca_ = _restore_pca(artifact) if "pca" in record else None
@@ -114,20 +120,13 @@ def _restore(artifact: Artifact) -> AncestryDDVI:
         for name, array in arrays.items()
         if name.startswith("module.")
     }
-    n_clusters, n_latent = state["prior.means"].shape
-    centre = arrays["centre"]
-    module = DDVI(
-        len(centre),
-        MixturePrior(
-            torch.ones(n_clusters),
-            torch.zeros(n_clusters, n_latent),
-            torch.eye(n_latent).repeat(n_clusters, 1, 1),
-        ),
-        GaussianDiffusion(cosine_alpha_bar(model.n_diffusion_steps)),
-        torch.ones(len(centre)),
-    ).double()
+    blueprint = Blueprint(**record["blueprint"])
+    module = blueprint.build().double()
     module.load_state_dict(state)
-    model._fitted = FittedDDVI(module.requires_grad_(False), centre, record["unit"])
+    if model.prior is None:
+        model.prior = module.prior
+    centre = arrays["centre"]
+    model._fitted = FittedDDVI(module.requires_grad_(False), blueprint, centre, record["unit"])
     model._publish()
     return model
 

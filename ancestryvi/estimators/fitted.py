@@ -11,14 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ancestryvi.estimators.blueprint import Blueprint
 from ancestryvi.genotypes.alleles import VariantMatch
 from ancestryvi.models.ddvi import DDVI
+from ancestryvi.models.reference import ReferenceDDVI
 
 N_DRAWS = 32
 """Posterior draws per sample behind probabilities and bounds; the same noise for every sample and
 every call, so that results are deterministic and do not depend on other rows."""
 
-ROWS_AT_ONCE = 512
+ROWS_AT_ONCE = 64
 """Samples whose posterior is evaluated at once, which bounds memory."""
 
 
@@ -28,41 +30,48 @@ class FittedDDVI:
 
     Parameters
     ----------
-    module : DDVI
+    module : DDVI or ReferenceDDVI
         On the CPU, in double precision.
+    blueprint : Blueprint
+        What the module was made of; `keep_clusters` may have left fewer clusters.
     centre : ndarray of shape (n_features,)
         What the module takes for 0.
     unit : float
         What the module takes for 1.
     """
 
-    module: DDVI
+    module: DDVI | ReferenceDDVI
+    blueprint: Blueprint
     centre: NDArray[np.float64]
     unit: float
 
     def place(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Latents that the posterior's means lead to, of shape (n_samples, n_latent)."""
-        still = torch.zeros(self.module.diffusion.n_steps + 1, 1, 1, dtype=torch.float64)
-        return self._by_blocks(
-            lambda x: self.module.infer(self.module.encode(x), still),
-            features,
-            (self.module.n_latent,),
-        )
+        return self._by_blocks(self.module.place, features, (self.module.n_latent,))
 
     def probabilities(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Posterior mean of p(component | z), of shape (n_samples, n_clusters)."""
-        noise = self._fixed_noise()
+        """Probability of each cluster, of shape (n_samples, n_clusters)."""
+        noise, _ = self._fixed_noise()
+        return self._by_blocks(
+            lambda x: self.module.probabilities(x, noise),
+            features,
+            (self.module.prior.n_clusters,),
+        )
 
-        def responsibilities(x: Tensor) -> Tensor:
-            z = self.module.infer(self.module.encode(x), noise)
-            return self.module.prior.responsibilities(z).mean(0)
+    def spread(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Root mean square distance of posterior draws from their mean, of shape (n_samples,)."""
+        noise, uniform = self._fixed_noise()
 
-        return self._by_blocks(responsibilities, features, (self.module.prior.n_clusters,))
+        def of_draws(x: Tensor) -> Tensor:
+            z = self.module.draw(x, noise, uniform)
+            return z.var(0, correction=0).sum(-1).sqrt()
+
+        return self._by_blocks(of_draws, features, ())
 
     def elbo(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Bound of the log density per unit volume of the features, nats, shape (n_samples,)."""
-        noise = self._fixed_noise()
-        bound = self._by_blocks(lambda x: self.module.elbo(x, noise).elbo.mean(0), features, ())
+        noise, _ = self._fixed_noise()
+        bound = self._by_blocks(lambda x: self.module.bound(x, noise), features, ())
         return bound - features.shape[1] * math.log(self.unit)
 
     def draw_posterior(
@@ -72,9 +81,10 @@ class FittedDDVI:
         generator = torch.Generator().manual_seed(seed)
 
         def draw(x: Tensor) -> Tensor:
-            shape = (self.module.diffusion.n_steps + 1, n_draws, len(x), self.module.n_latent)
+            shape = (self.module.n_steps + 1, n_draws, len(x), self.module.n_latent)
             noise = torch.randn(shape, generator=generator, dtype=x.dtype)
-            return self.module.infer(self.module.encode(x), noise).transpose(0, 1)
+            uniform = torch.rand(shape[1:3], generator=generator, dtype=x.dtype)
+            return self.module.draw(x, noise, uniform).transpose(0, 1)
 
         return self._by_blocks(draw, features, (n_draws, self.module.n_latent))
 
@@ -90,12 +100,12 @@ class FittedDDVI:
     def decode(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """Mean features at latents."""
         with torch.no_grad():
-            x = self.module.decoder(torch.as_tensor(z))
+            x = self.module.expectation(torch.as_tensor(z))
         return x.numpy() * self.unit + self.centre
 
     def keep_clusters(self, order: NDArray[np.intp]) -> None:
-        """Keep these components of the prior alone, in this order."""
-        self.module.prior = self.module.prior.keep(torch.as_tensor(order))
+        """Keep these clusters alone, in this order."""
+        self.module.keep_clusters(torch.as_tensor(order))
 
     def _by_blocks(
         self,
@@ -113,12 +123,16 @@ class FittedDDVI:
                 result[rows] = function(x).numpy()
         return result
 
-    def _fixed_noise(self) -> Tensor:
-        """Noise of `N_DRAWS` posterior draws, the same for every row; the second half mirrored."""
+    def _fixed_noise(self) -> tuple[Tensor, Tensor]:
+        """Noise of `N_DRAWS` posterior draws, the same for every row; the second half mirrored.
+
+        Normal and uniform, the latter stratified.
+        """
         generator = torch.Generator().manual_seed(0)
-        shape = (self.module.diffusion.n_steps + 1, N_DRAWS // 2, 1, self.module.n_latent)
+        shape = (self.module.n_steps + 1, N_DRAWS // 2, 1, self.module.n_latent)
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
-        return torch.cat([noise, -noise], dim=1)
+        uniform = (torch.randperm(N_DRAWS, generator=generator) + 0.5) / N_DRAWS
+        return torch.cat([noise, -noise], dim=1), uniform.double().unsqueeze(1)
 
 
 @dataclass(frozen=True)
@@ -130,7 +144,9 @@ class Projection:
     embedding : ndarray of shape (n_samples, n_components)
     probabilities : ndarray of shape (n_samples, n_clusters_)
     labels : ndarray of shape (n_samples,)
-        -1 for samples without any call.
+        Index of the most probable cluster; -1 for samples without any call.
+    spread : ndarray of shape (n_samples,)
+        Root mean square distance of 32 posterior draws from their mean, in units of the map.
     scores : ndarray of shape (n_samples, n_pcs)
         The PC scores that they were placed by.
     match : VariantMatch or None
@@ -140,5 +156,6 @@ class Projection:
     embedding: NDArray[np.float64]
     probabilities: NDArray[np.float64]
     labels: NDArray[np.int64]
+    spread: NDArray[np.float64]
     scores: NDArray[np.float64]
     match: VariantMatch | None

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,22 +17,35 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from tqdm import tqdm
 
+from ancestryvi.estimators.blueprint import Blueprint
+from ancestryvi.estimators.discriminant import calibration, fit_discriminant
 from ancestryvi.estimators.fitted import FittedDDVI
 from ancestryvi.models.ddvi import DDVI
-from ancestryvi.models.diffusion import GaussianDiffusion
-from ancestryvi.models.priors import MixturePrior
-from ancestryvi.models.schedules import cosine_alpha_bar
+from ancestryvi.models.latent_class import LatentClassDDVI
+from ancestryvi.models.priors import KernelPrior, MixturePrior, Prior, Sampler, kernel_prior
+from ancestryvi.models.reference import ReferenceDDVI
+from ancestryvi.models.shapes import SHAPES
 from ancestryvi.training import History, Phase, one_thread, resolve_device, train_phase
-from ancestryvi.training.wake_sleep import dreaming, layout, wake_sleep, warm_start
+from ancestryvi.training.reference import reference_phases
+from ancestryvi.training.wake_sleep import Weights, dreaming, layout, wake_sleep, warm_start
 
-PHASE_SHARES = (0.08, 0.6, 0.12, 0.2)
-"""Shares of the epochs that go to layout, warm start, dreaming, and wake-sleep."""
+PHASE_SHARES = {"layout": 0.08, "warm start": 0.6, "dreaming": 0.12, "wake-sleep": 0.2}
+"""Shares of the epochs that phases get, those that a variant has no use for left out."""
 
 AUTO_EPOCHS = 240
 MIN_AUTO_STEPS = 2600
 MAX_AUTO_STEPS = 6000
 """`n_epochs="auto"`: so many epochs, but at least and at most so many batches in all. With fewer
 than about 1,500 steps of warm start the map, and with it the clusters, still differs by seed."""
+
+REFERENCE_STEPS = 20
+REFERENCE_EPOCHS = 200
+REFERENCE_BATCH = 128
+REFERENCE_REPEATS = 5
+"""The authors' diffusion steps, epochs, batch size, and copies of the panel in an epoch."""
+
+MIN_VARIANCE = 1e-4
+"""Added to the variance of every component that a mixture starts from, in units of the map."""
 
 SMALLEST_NOISE = 0.05
 """Least starting standard deviation of p(x | z), in units of the features' overall one."""
@@ -40,60 +57,131 @@ class Recipe:
 
     n_clusters: int
     n_components: int
+    prior: str | Prior | Sampler
+    clustering: str
+    sleep: str | None
+    pretrain: bool
     n_diffusion_steps: int
+    n_sleep_steps: int
     beta_reg: float
     beta_diff: float
+    alpha: float
+    preset: str | None
     n_epochs: int | str
     batch_size: int
     device: str
     progress: bool
 
     def fit(
-        self, features: NDArray[np.float64], random: np.random.RandomState
+        self,
+        features: NDArray[np.float64],
+        random: np.random.RandomState,
+        labels: NDArray[np.int64] | None = None,
     ) -> tuple[FittedDDVI, History]:
-        """Train on all rows.
+        """Train on all rows; `labels` are class indices, -1 where there is none.
 
         The mixture that becomes the prior is fitted to the latents of the warm start: means that
         start at random lose most components.
         """
-        device = resolve_device(self.device)
+        if self.preset == "reference":
+            return self._fit_reference(features, random)
+        x, centre, unit = self._standardised(features)
         seed = int(random.randint(2**31 - 1))
+        fixed = self._fixed_prior(seed, labels)
+        blueprint = self._blueprint(x, fixed, labels)
+        model = self._untrained(blueprint, fixed, x, seed).to(x.device)
+        noise = torch.Generator(device=x.device).manual_seed(seed)
+        n_epochs = self.epochs(len(x))
+        weights = Weights(beta_reg=self.beta_reg, beta_diff=self.beta_diff, alpha=self.alpha)
+        codes = None if labels is None else torch.as_tensor(labels, device=x.device)
+        with self._training(x, codes, seed, sum(n_epochs.values())) as (run, history):
+            run(layout(model, leading_axes(x, self.n_components), n_epochs["layout"]))
+            if self.pretrain:
+                run(warm_start(model, n_epochs["warm start"], self.beta_reg, noise))
+            if isinstance(model, LatentClassDDVI) and labels is not None:
+                teach_labels(model, x, labels, fixed is None)
+            elif fixed is None:
+                model.prior = self._mixture(model, x, blueprint.n_clusters, random).to(x.device)
+            if "dreaming" in n_epochs:
+                run(dreaming(model, n_epochs["dreaming"], weights, noise))
+            run(
+                wake_sleep(
+                    model,
+                    n_epochs["wake-sleep"],
+                    weights,
+                    noise,
+                    sleep=self.sleep,
+                    n_sleep_steps=self.n_sleep_steps,
+                )
+            )
+        if labels is not None:
+            model.posterior.class_factor.fill_(calibration(as_array(x), labels))
+        trained = model.cpu().double().requires_grad_(False)
+        return FittedDDVI(trained, blueprint, centre, unit), history
+
+    def _fit_reference(
+        self, features: NDArray[np.float64], random: np.random.RandomState
+    ) -> tuple[FittedDDVI, History]:
+        """Train the authors' genotype model as their program does."""
+        x, centre, unit = self._standardised(features)
+        seed = int(random.randint(2**31 - 1))
+        blueprint = Blueprint(
+            n_features=x.shape[1],
+            n_latent=self.n_components,
+            n_clusters=self._affordable_clusters(len(x)),
+            n_steps=REFERENCE_STEPS,
+            reference=True,
+        )
+        model = cast(ReferenceDDVI, blueprint.build(seed)).to(x.device)
+        noise = torch.Generator(device=x.device).manual_seed(seed)
+        n_epochs = REFERENCE_EPOCHS if isinstance(self.n_epochs, str) else int(self.n_epochs)
+        phases = reference_phases(model, n_epochs, noise)
+        panel = replace(self, batch_size=REFERENCE_BATCH)
+        n_all = sum(phase.n_epochs for phase in phases)
+        with panel._training(x.repeat(REFERENCE_REPEATS, 1), None, seed, n_all) as (run, history):
+            for phase in phases:
+                run(phase)
+        model.set_noise(x)
+        trained = model.cpu().double().requires_grad_(False)
+        return FittedDDVI(trained, blueprint, centre, unit), history
+
+    def _standardised(
+        self, features: NDArray[np.float64]
+    ) -> tuple[Tensor, NDArray[np.float64], float]:
+        """Features less their centre, in one unit for all, on the device; centre and unit."""
         centre = features.mean(axis=0)
         unit = float(np.sqrt(np.square(features - centre).mean())) or 1.0
+        device = resolve_device(self.device)
         x = torch.as_tensor((features - centre) / unit, dtype=torch.float32, device=device)
+        return x, centre, unit
+
+    @contextmanager
+    def _training(
+        self, x: Tensor, labels: Tensor | None, seed: int, n_epochs: int
+    ) -> Iterator[tuple[Callable[[Phase], None], History]]:
+        """A function that runs a phase, and the history that it writes; one progress bar."""
         order = torch.Generator().manual_seed(seed)
-        noise = torch.Generator(device=device).manual_seed(seed)
-        model = self._untrained(x, seed).to(device)
-        n_epochs = self.epochs(len(x))
         history = History()
+        quiet = None if self.progress else True
         with (
             one_thread(),
-            tqdm(
-                total=sum(n_epochs),
-                desc="training",
-                unit="epoch",
-                disable=None if self.progress else True,
-            ) as bar,
+            tqdm(total=n_epochs, desc="training", unit="epoch", disable=quiet) as bar,
         ):
 
             def run(phase: Phase) -> None:
                 train_phase(
                     phase,
                     x,
+                    labels,
                     batch_size=self.batch_size,
                     generator=order,
                     history=history,
                     progress=bar,
                 )
 
-            run(layout(model, leading_axes(x, self.n_components), n_epochs[0]))
-            run(warm_start(model, n_epochs[1], self.beta_reg, noise))
-            model.prior = self._mixture(model, x, random).to(device)
-            run(dreaming(model, n_epochs[2], noise))
-            run(wake_sleep(model, n_epochs[3], self.beta_reg, self.beta_diff, noise))
-        return FittedDDVI(model.cpu().double().requires_grad_(False), centre, unit), history
+            yield run, history
 
-    def epochs(self, n_samples: int) -> list[int]:
+    def epochs(self, n_samples: int) -> dict[str, int]:
         """Epochs of each phase, at least one."""
         if isinstance(self.n_epochs, str):
             n_batches = math.ceil(n_samples / self.batch_size)
@@ -101,47 +189,142 @@ class Recipe:
             total = math.ceil(n_steps / n_batches)
         else:
             total = int(self.n_epochs)
-        return [max(1, round(total * share)) for share in PHASE_SHARES]
+        shares = dict(PHASE_SHARES)
+        if not self.pretrain:
+            del shares["warm start"]
+        if not self.pretrain or self.sleep is None:
+            del shares["dreaming"]
+        return {
+            name: max(1, round(total * share / sum(shares.values())))
+            for name, share in shares.items()
+        }
 
-    def _untrained(self, x: Tensor, seed: int) -> DDVI:
-        """The model before training, whose prior is one standard normal.
+    def _fixed_prior(self, seed: int, labels: NDArray[np.int64] | None) -> Prior | None:
+        """The prior where it is not learned, with as many parts as there are labels, if any."""
+        if isinstance(self.prior, Prior):
+            prior = copy.deepcopy(self.prior).float().requires_grad_(False)
+        elif callable(self.prior) or self.prior in SHAPES:
+            sampler = SHAPES[self.prior] if isinstance(self.prior, str) else self.prior
+            prior = kernel_prior(sampler, self.n_components, np.random.default_rng(seed)).float()
+        elif self.prior == "normal" and self.clustering == "mixture" and labels is None:
+            prior = MixturePrior.standard_normal(self.n_components).requires_grad_(False)
+        else:
+            return None
+        if prior.n_latent != self.n_components:
+            raise ValueError(
+                f"The prior has {prior.n_latent} dimensions, n_components is {self.n_components}."
+            )
+        if labels is not None:
+            n_labels = labels.max() + 1
+            if n_labels > prior.n_clusters:
+                raise ValueError(
+                    f"y has {n_labels} labels, and the prior {prior.n_clusters} parts to give "
+                    "them; choose another prior."
+                )
+            prior = prior.keep(torch.arange(n_labels))
+        return prior
+
+    def _blueprint(
+        self, x: Tensor, fixed: Prior | None, labels: NDArray[np.int64] | None
+    ) -> Blueprint:
+        """The make of the model."""
+        if labels is not None:
+            n_clusters = int(labels.max()) + 1
+        elif fixed is not None:
+            n_clusters = fixed.n_clusters
+        else:
+            n_clusters = self._affordable_clusters(len(x))
+        return Blueprint(
+            n_features=x.shape[1],
+            n_latent=self.n_components,
+            n_clusters=n_clusters,
+            n_steps=self.n_diffusion_steps,
+            classes=labels is not None or self.clustering == "latent_class",
+            conditional=self.sleep != "latent",
+            learned=fixed is None,
+            n_points=len(fixed.points) if isinstance(fixed, KernelPrior) else 0,
+        )
+
+    def _affordable_clusters(self, n_samples: int) -> int:
+        """As many clusters as asked for, or as there are samples."""
+        if n_samples < self.n_clusters:
+            warnings.warn(
+                f"n_clusters={self.n_clusters} is more than the {n_samples} samples to fit on; "
+                f"fitting {n_samples} clusters.",
+                stacklevel=5,
+            )
+        return min(self.n_clusters, n_samples)
+
+    def _untrained(self, blueprint: Blueprint, fixed: Prior | None, x: Tensor, seed: int) -> DDVI:
+        """The model before training; a prior that is to be learned is one standard normal yet.
 
         The observation noise starts at the spread of the column that varies least: the last PCs
         are mostly noise, and starting too high would let the posterior collapse.
         """
         lowest = x.std(dim=0, correction=0).min().clamp(min=SMALLEST_NOISE).cpu()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return DDVI(
-                x.shape[1],
-                MixturePrior.standard_normal(self.n_components),
-                GaussianDiffusion(cosine_alpha_bar(self.n_diffusion_steps)),
-                lowest.repeat(x.shape[1]),
-            )
+        prior = MixturePrior.standard_normal(self.n_components) if fixed is None else fixed
+        return cast(DDVI, blueprint.build(seed, prior, lowest.repeat(x.shape[1])))
 
-    def _mixture(self, model: DDVI, x: Tensor, random: np.random.RandomState) -> MixturePrior:
+    def _mixture(
+        self, model: DDVI, x: Tensor, n_clusters: int, random: np.random.RandomState
+    ) -> MixturePrior:
         """A mixture fitted to the latents of the warm start, widened by their posterior spread."""
-        with torch.no_grad():
-            encoding = model.encode(x)
-        latents = encoding.mean.double().cpu().numpy()
-        spread = (2.0 * encoding.log_scale).exp().double().mean(0).cpu().numpy()
-        n_clusters = min(self.n_clusters, len(latents))
-        if n_clusters < self.n_clusters:
-            warnings.warn(
-                f"n_clusters={self.n_clusters} is more than the {n_clusters} samples to fit on; "
-                f"fitting {n_clusters} clusters.",
-                stacklevel=4,
-            )
+        latents, spread = beliefs(model, x)
         mixture = GaussianMixture(
-            n_clusters, reg_covar=1e-4, max_iter=500, n_init=5, random_state=random
+            n_clusters, reg_covar=MIN_VARIANCE, max_iter=500, n_init=5, random_state=random
         ).fit(latents)
-        covariances = torch.as_tensor(mixture.covariances_ + np.diag(spread))
-        factors = torch.linalg.inv(torch.linalg.cholesky(covariances))
-        return MixturePrior(
-            torch.as_tensor(mixture.weights_).float(),
-            torch.as_tensor(mixture.means_).float(),
-            factors.float(),
-        )
+        return mixture_prior(mixture.weights_, mixture.means_, mixture.covariances_ + spread)
+
+
+def teach_labels(
+    model: LatentClassDDVI, x: Tensor, labels: NDArray[np.int64], learn_prior: bool
+) -> None:
+    """Start a model from the linear discriminant of the labels.
+
+    It becomes q(c | x). With its responsibilities, each class gets an offset, the mean of what the
+    decoder leaves of its samples, and, unless the prior is fixed, a component where they are.
+    """
+    features = as_array(x)
+    found = fit_discriminant(features, labels)
+    share = found.responsibilities / found.responsibilities.sum(axis=0)
+    latents, spread = beliefs(model, x)
+    with torch.no_grad():
+        head = model.posterior.class_head
+        head.weight.copy_(torch.as_tensor(found.weights.T))
+        head.bias.copy_(torch.as_tensor(found.bias))
+        decoded = as_array(model.decoder(torch.as_tensor(latents).to(x)))
+        model.offsets.copy_(torch.as_tensor(share.T @ (features - decoded)))
+    if learn_prior:
+        means = share.T @ latents
+        moments = np.einsum("nk,ni,nj->kij", share, latents, latents)
+        covariances = moments - means[:, :, None] * means[:, None, :]
+        floor = MIN_VARIANCE * np.eye(latents.shape[1])
+        weights = found.responsibilities.mean(axis=0)
+        model.prior = mixture_prior(weights, means, covariances + floor + spread).to(x.device)
+
+
+def beliefs(model: DDVI, x: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Latents of the warm start, and the mean over samples of their covariance."""
+    with torch.no_grad():
+        mean, scale = model.posterior.draw_belief(x, x.new_zeros(1))
+    return as_array(mean), np.diag(as_array(scale.square()).mean(axis=0))
+
+
+def as_array(tensor: Tensor) -> NDArray[np.float64]:
+    """A tensor in double precision, in numpy."""
+    return tensor.double().cpu().numpy()
+
+
+def mixture_prior(
+    weights: NDArray[np.float64],
+    means: NDArray[np.float64],
+    covariances: NDArray[np.float64],
+) -> MixturePrior:
+    """The prior with these components."""
+    factors = torch.linalg.inv(torch.linalg.cholesky(torch.as_tensor(covariances)))
+    return MixturePrior(
+        torch.as_tensor(weights).float(), torch.as_tensor(means).float(), factors.float()
+    )
 
 
 def leading_axes(x: Tensor, n_latent: int) -> Tensor:

@@ -20,10 +20,13 @@ class ReportContent:
     table : DataFrame of shape (n_samples, n_columns)
         Embedding table: ``sample_id``, the coordinates (NaN for samples that were not placed),
         ``cluster``, ``probability``, the label columns and any numeric column to colour by, such
-        as ``call_rate`` or ``entropy``.
+        as ``call_rate``. What ``spread`` and ``entropy`` mean is explained where they are given.
     label_columns : sequence of str
         Columns of the table that hold labels; the first usable one colours the map, and
         ``metrics`` are taken to be against it.
+    probabilities : DataFrame of shape (n_samples, n_clusters), optional
+        Probability of each cluster, rows as in the table, columns the names of the clusters; NaN
+        for samples that were not placed.
     coordinates : tuple of (str, str), default=("ddvi1", "ddvi2")
         Columns of the horizontal and the vertical coordinate.
     command : str, optional
@@ -51,6 +54,7 @@ class ReportContent:
     title: str
     table: pd.DataFrame
     label_columns: Sequence[str] = ()
+    probabilities: pd.DataFrame | None = None
     coordinates: tuple[str, str] = COORDINATES
     command: str | None = None
     n_variants: int | None = None

@@ -23,6 +23,7 @@ from ancestryvi.report.table import (
     colouring,
     medoids,
     placed,
+    reference_names,
     trailing_labels,
 )
 
@@ -40,6 +41,7 @@ _MARKERS: Final = {  # matplotlib's sign, and what makes it look as large as the
 _REFERENCE_INK: Final = "#8a8a8a"
 _INK: Final = "#333333"
 _NAME_POINTS: Final = 6.3
+_NAME_GAP: Final = (7.0, 3.0)  # pixels between names: closer, two read as one
 _LEGEND_ROWS: Final = 36  # as many lines as fit beside the map
 _MAX_VECTOR: Final = 20_000  # beyond, the points of a PDF are stored as an image
 
@@ -61,11 +63,12 @@ def embedding_figure(
     Parameters
     ----------
     table : DataFrame of shape (n_samples, n_columns)
-        Embedding table: ``sample_id``, the coordinates, ``cluster``, ``probability``, then the
-        label columns. Coordinates are NaN for samples that were not placed.
+        Embedding table: ``sample_id``, the coordinates, ``cluster``, ``probability``, perhaps
+        ``spread`` and ``entropy``, then the label columns. Coordinates are NaN for samples that
+        were not placed.
     label_columns : sequence of str, optional
         Columns to colour by, in order of preference; the first usable one is taken, and the next
-        that nests it groups it. By default, all columns after ``probability``.
+        that nests it groups it. By default, all that follow ``probability`` and are labels.
     coordinates : tuple of (str, str), default=("ddvi1", "ddvi2")
         Columns of the horizontal and the vertical coordinate.
     title : str, optional
@@ -107,8 +110,8 @@ def embedding_figure(
         points = reference[list(coordinates)].to_numpy(dtype=np.float64)
         _scatter(axes, points, REFERENCE_STYLE, max(area / 2, 4), "reference map")
         extras["reference map"] = REFERENCE_STYLE
-        known = colouring(reference, trailing_labels(reference))
-        if known.column != "cluster":
+        known = reference_names(reference)
+        if known is not None:
             anchors = medoids(reference, known.column, coordinates) | anchors
     if names.isna().any():
         _scatter(axes, xy[names.isna()], MISSING_STYLE, area / 2, "no label")
@@ -249,7 +252,7 @@ def _write_names(
     pixels = axes.transData.transform((0, 1))[1] - axes.transData.transform((0, 0))[1]
     span = pixels * np.array([spans.get(name, np.inf) for name in anchors])
     above = np.where(span < sizes[:, 1], (span + sizes[:, 1]) / 2 + 4, 0.0)
-    end = _spread(start + np.column_stack([np.zeros(len(above)), above]), sizes + 1)
+    end = _spread(start + np.column_stack([np.zeros(len(above)), above]), sizes + _NAME_GAP)
     to_data = axes.transData.inverted()
     for text, a, b, height in zip(texts, start, end, sizes[:, 1] + above, strict=True):
         x, y = to_data.transform(b)

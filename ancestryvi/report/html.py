@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
-from ancestryvi.evaluate.metrics import reference_line
+from ancestryvi.evaluate import assignment_entropy, reference_line
 from ancestryvi.report.content import ReportContent
 from ancestryvi.report.interactive import colour_columns, payload
 from ancestryvi.report.table import Colouring, categories, category_names, colouring, placed
 
 _NOTED_IDS: Final = 10
+_LISTED_SAMPLES: Final = 20
+_UNCERTAIN: Final = 0.1  # nats: two clusters at 0.98 and 0.02
 
 # Nothing but what is in the file: the browser itself refuses every request. plotly compiles what
 # it draws with WebGL, hence 'unsafe-eval'.
@@ -36,12 +38,12 @@ _METRICS: Final = {
         "Trustworthiness",
         "1 when neighbours on the map are neighbours in the PCs",
     ),
-    "trustworthiness_neighbors": ("", "neighbours per sample, for the trustworthiness"),
+    "trustworthiness_neighbors": ("Neighbours ranked", "per sample, for the trustworthiness"),
     "knn_accuracy": (
         "Neighbour accuracy",
         "share of samples whose neighbours vote for their label",
     ),
-    "knn_neighbors": ("", "neighbours per sample, for the neighbour accuracy"),
+    "knn_neighbors": ("Neighbours voting", "per sample, for the neighbour accuracy"),
 }
 
 
@@ -75,10 +77,11 @@ def write_report(path: str | Path, content: ReportContent) -> None:
         _map_section(columns, colour.column),
         _counts_section(shown, colour),
         _metrics_section(content, shown, colour),
+        _uncertain_section(content, colour),
         _qc_section(content.qc),
         _scree_section(content),
         _history_section(content.history),
-        _reading_section(projected=content.background is not None),
+        _reading_section(content),
         _provenance_section(content.provenance),
     ]
     assets = files("ancestryvi.report")
@@ -220,6 +223,44 @@ def _metrics_section(content: ReportContent, shown: pd.DataFrame, colour: Colour
     return _section(f"Scores{against}", note, _table([*head, "<th></th>"], rows))
 
 
+def _uncertain_section(content: ReportContent, colour: Colouring) -> str:
+    """The samples whose cluster is least certain, and between which clusters they lie."""
+    if content.probabilities is None:
+        return ""
+    probabilities = content.probabilities.to_numpy(dtype=np.float64)
+    entropy = assignment_entropy(probabilities)
+    order = np.argsort(-entropy, kind="stable")  # NaN, for those without a place, come last
+    n_uncertain = int((entropy > _UNCERTAIN).sum())
+    if n_uncertain == 0:
+        return ""
+    clusters = [str(name) for name in content.probabilities]
+    traits = {"sample": "sample_id", colour.column: colour.column}
+    traits.pop("cluster", None)
+    texts = {title: category_names(content.table[name]) for title, name in traits.items()}
+    has_spread = "spread" in content.table
+    rows = []
+    for i in order[: min(n_uncertain, _LISTED_SAMPLES)]:
+        cells = [_td(text.iloc[i] or "") for text in texts.values()]
+        cells.append(_td(_number(entropy[i]), "n"))
+        if has_spread:
+            cells.append(_td(_number(content.table["spread"].iloc[i]), "n"))
+        for k in np.argsort(-probabilities[i], kind="stable")[:2]:
+            cells += [_td(clusters[k]), _td(_number(probabilities[i, k]), "n")]
+        rows.append(_tr(cells))
+    head = [*map(_th, texts), _th("entropy", "n")]
+    head += [_th("spread", "n")] * has_spread
+    for title in ("cluster", "next cluster"):
+        head += [_th(title), _th("probability", "n")]
+    n_placed = int(np.isfinite(entropy).sum())
+    return _section(
+        "Most uncertain samples",
+        f"<p><small>{n_uncertain:,} of {n_placed:,} samples have an entropy above {_UNCERTAIN}"
+        + (f"; the {_LISTED_SAMPLES} highest:" if n_uncertain > _LISTED_SAMPLES else ":")
+        + "</small></p>",
+        _table(head, rows),
+    )
+
+
 def _qc_section(qc: pd.DataFrame | None) -> str:
     if qc is None or qc.empty:
         return ""
@@ -257,7 +298,7 @@ def _history_section(history: Mapping[str, Sequence[float]]) -> str:
     return _section("Training", f'<div class="plots">{plots}</div>')
 
 
-def _reading_section(projected: bool) -> str:
+def _reading_section(content: ReportContent) -> str:
     paragraphs = [
         "Each point is a sample, and samples whose genotypes are alike lie together. The axes have "
         "no unit and their direction no meaning. What is near is reliable; distances between far "
@@ -271,13 +312,41 @@ def _reading_section(projected: bool) -> str:
         "Clusters depend on the samples and variants that went in and on the number asked for. "
         "They describe this data set; they are not races, and need not be populations.",
     ]
-    if projected:
+    paragraphs += _uncertainty_paragraph(content)
+    if content.background is not None:
         paragraphs.append(
             "The samples were projected: the reference map, in grey, was made without them and did "
             "not change. A sample of an ancestry that the reference lacks is still placed "
             "somewhere, often between groups or on the nearest one."
         )
     return _section("How to read the map", *(f"<p>{text}</p>" for text in paragraphs))
+
+
+def _uncertainty_paragraph(content: ReportContent) -> list[str]:
+    """How to read spread and entropy, where the map can be coloured by them."""
+    sentences = []
+    if "spread" in content.table:
+        sentences.append(
+            "Spread is how far from its place on the map a sample could be, in the units of the "
+            "axes: the root mean square distance of draws from its posterior from their mean."
+        )
+    if "entropy" in content.table:
+        guess = "log K is a guess among all K clusters"
+        if content.probabilities is not None:
+            k = content.probabilities.shape[1]
+            guess = f"log {k} = {math.log(k):.2f} is a guess among all {k} clusters"
+        sentences.append(
+            "Entropy is how undecided its cluster is, in nats: 0 is certain, 0.69 is a toss-up "
+            f"between two clusters, and {guess}. Where it is high, use the probabilities, not the "
+            "cluster."
+        )
+    if sentences:
+        sentences.append(
+            "Low values mean that the model is sure, not that it is right: a sample of an ancestry "
+            "that the model never saw can have them too. Choose them under “Colour by” to see "
+            "where the map is uncertain."
+        )
+    return [" ".join(sentences)] if sentences else []
 
 
 def _provenance_section(provenance: Mapping[str, object]) -> str:

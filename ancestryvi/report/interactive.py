@@ -19,7 +19,7 @@ from ancestryvi.report.table import (
     colouring,
     medoids,
     placed,
-    trailing_labels,
+    reference_names,
 )
 
 _MAX_NAMES: Final = 40  # more names than this hide the map; a click still shows them
@@ -140,14 +140,15 @@ def _background(content: ReportContent) -> dict[str, Any] | None:
     if content.background is None:
         return None
     reference = placed(content.background, content.coordinates)
-    known = colouring(reference, trailing_labels(reference))
-    names = known.categories if known.column != "cluster" else []
-    places = medoids(reference, known.column, content.coordinates)
+    known = reference_names(reference)
+    names = [] if known is None else known.categories
+    column = "cluster" if known is None else known.column
+    places = medoids(reference, column, content.coordinates)
     return {
         **_points(reference, content.coordinates),
         "color": REFERENCE_STYLE.color,
         "names": names,
-        "codes": _codes(reference[known.column], names),
+        "codes": _codes(reference[column], names),
         "medoids": [places[name] for name in names],
     }
 

@@ -1,7 +1,8 @@
 """What pictures and report read from an embedding table: categories, groups, medoids.
 
-The table has one row per sample: ``sample_id``, the coordinates, ``cluster``, ``probability`` and
-then the label columns. Coordinates are NaN for samples that could not be placed.
+The table has one row per sample: ``sample_id``, the coordinates, ``cluster``, ``probability``,
+``spread`` and ``entropy``, which may be absent, and then the label columns. Coordinates are NaN for
+samples that could not be placed.
 """
 
 import re
@@ -14,6 +15,7 @@ import pandas as pd
 from ancestryvi.exceptions import InputFormatError
 
 COORDINATES: Final = ("ddvi1", "ddvi2")
+UNCERTAINTY: Final = ("spread", "entropy")
 MAX_CATEGORIES: Final = 80
 """A column with more distinct values than this (a family id, say) is not one to colour by."""
 
@@ -133,15 +135,45 @@ def colouring(table: pd.DataFrame, columns: Sequence[str]) -> Colouring:
 
 
 def trailing_labels(table: pd.DataFrame) -> list[str]:
-    """Columns after ``probability``: the labels of an ``embedding.tsv``.
+    """Columns after ``probability`` that are not `UNCERTAINTY`: the labels of ``embedding.tsv``.
 
     Examples
     --------
-    >>> trailing_labels(pd.DataFrame(columns=["sample_id", "cluster", "probability", "population"]))
+    >>> trailing_labels(pd.DataFrame(columns=["sample_id", "probability", "entropy", "population"]))
     ['population']
     """
     columns = list(table.columns)
-    return columns[columns.index("probability") + 1 :] if "probability" in columns else []
+    if "probability" not in columns:
+        return []
+    trailing = columns[columns.index("probability") + 1 :]
+    return [name for name in trailing if name not in UNCERTAINTY]
+
+
+def reference_names(reference: pd.DataFrame) -> Colouring | None:
+    """What the places of a reference map are named by; None where there are only numbers.
+
+    The labels where there are some, and else the clusters if they have names, as those of a model
+    fitted with labels do. The number of a cluster says nothing to who sees it on its own.
+
+    Parameters
+    ----------
+    reference : DataFrame of shape (n_samples, n_columns)
+        Embedding table of the reference map.
+
+    Returns
+    -------
+    names : Colouring or None
+
+    Examples
+    --------
+    >>> reference_names(pd.DataFrame({"cluster": [0, 1]})) is None
+    True
+    >>> reference_names(pd.DataFrame({"cluster": ["GBR", "YRI"]})).categories
+    ['GBR', 'YRI']
+    """
+    known = colouring(reference, trailing_labels(reference))
+    is_number = pd.api.types.is_numeric_dtype(reference[known.column])
+    return None if known.column == "cluster" and is_number else known
 
 
 def nested_group(table: pd.DataFrame, columns: Sequence[str]) -> str | None:

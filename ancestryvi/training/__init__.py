@@ -2,6 +2,6 @@
 
 from ancestryvi.training.device import one_thread, resolve_device
 from ancestryvi.training.history import History
-from ancestryvi.training.loop import Objective, Phase, train_phase
+from ancestryvi.training.loop import Objective, Phase, adam, train_phase
 
-__all__ = ["History", "Objective", "Phase", "one_thread", "resolve_device", "train_phase"]
+__all__ = ["History", "Objective", "Phase", "adam", "one_thread", "resolve_device", "train_phase"]

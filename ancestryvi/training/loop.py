@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,36 +16,10 @@ from ancestryvi.training.history import History
 MAX_GRADIENT_NORM = 100.0
 """Gradients longer than this are shortened; one bad draw must not undo the training."""
 
-LossFunction = Callable[[Tensor, float], Mapping[str, Tensor]]
-"""From a batch of shape (n, n_features) and the share of the phase that is done, in [0, 1), to
-terms; the one named ``loss`` is minimised, the others are only recorded."""
-
-
-@dataclass(frozen=True)
-class Objective:
-    """A loss and the parameters that it trains, by an Adam of its own.
-
-    Separate optimisers keep the momentum of one objective out of the other's parameters. Adam's
-    steps do not depend on the scale of a loss, so `weight` scales the learning rate instead.
-    """
-
-    name: str
-    parameters: Sequence[nn.Parameter]
-    loss: LossFunction
-    weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of training: some epochs of some objectives, at a peak learning rate.
-
-    The rate rises over the first tenth of the phase and falls to 0 along a cosine.
-    """
-
-    name: str
-    n_epochs: int
-    objectives: Sequence[Objective]
-    learning_rate: float
+LossFunction = Callable[..., Mapping[str, Tensor]]
+"""``loss(x, done)``, or ``loss(x, done, labels)`` where training has labels: from a batch of shape
+(n, n_features), the share of the phase that is done, in [0, 1), and the label of each row, to
+terms. The one named ``loss`` is minimised, the others are only recorded."""
 
 
 def warmup_cosine(done: float) -> float:
@@ -60,6 +34,51 @@ def warmup_cosine(done: float) -> float:
     if done < rising:
         return 0.01 + 0.99 * done / rising
     return 0.5 * (1.0 + math.cos(math.pi * (done - rising) / (1.0 - rising)))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss and the optimisers that step down its gradient.
+
+    Separate optimisers keep the momentum of one objective out of the other's parameters.
+
+    Parameters
+    ----------
+    name : str
+    loss : LossFunction
+    optimizers : sequence of Adam
+        As `adam` makes them.
+    repeats : callable, default=once
+        Number of steps that the objective takes in its turn, by epoch (from 0).
+    per_epoch : bool, default=False
+        Whether its turn comes after each epoch, with the last batch of it, not at every batch.
+    """
+
+    name: str
+    loss: LossFunction
+    optimizers: Sequence[torch.optim.Adam]
+    repeats: Callable[[int], int] = lambda epoch: 1
+    per_epoch: bool = False
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training: some epochs of some objectives.
+
+    `schedule` gives the factor of every learning rate after a share of the phase in [0, 1).
+    """
+
+    name: str
+    n_epochs: int
+    objectives: Sequence[Objective]
+    schedule: Callable[[float], float] = warmup_cosine
+
+
+def adam(
+    parameters: Iterable[nn.Parameter], peak: float, max_norm: float = MAX_GRADIENT_NORM
+) -> torch.optim.Adam:
+    """Adam with a peak learning rate, whose gradient is shortened to a norm of `max_norm`."""
+    return torch.optim.Adam([{"params": list(parameters), "peak": peak, "max_norm": max_norm}])
 
 
 def batches(n_samples: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -77,6 +96,7 @@ def batches(n_samples: int, batch_size: int, generator: torch.Generator) -> tupl
 def train_phase(
     phase: Phase,
     x: Tensor,
+    labels: Tensor | None = None,
     *,
     batch_size: int,
     generator: torch.Generator,
@@ -89,6 +109,8 @@ def train_phase(
     ----------
     phase : Phase
     x : Tensor of shape (n_samples, n_features)
+    labels : Tensor of shape (n_samples,), optional
+        Handed to the losses with the rows of x.
     batch_size : int
     generator : torch.Generator
         Of the CPU; orders the rows.
@@ -102,49 +124,48 @@ def train_phase(
         At the first loss or gradient that is not finite; parameters keep their values of the step
         before.
     """
-    optimizers = [
-        torch.optim.Adam(objective.parameters, lr=phase.learning_rate)
-        for objective in phase.objectives
-    ]
     for epoch in range(phase.n_epochs):
         sums: dict[str, Tensor] = {}
         parts = batches(len(x), batch_size, generator)
         for index, rows in enumerate(parts):
-            batch = x[rows.to(x.device)]
+            rows = rows.to(x.device)
+            batch = (x[rows],) if labels is None else (x[rows], labels[rows])
             done = (epoch + index / len(parts)) / phase.n_epochs
-            for objective, optimizer in zip(phase.objectives, optimizers, strict=True):
-                terms = objective.loss(batch, done)
-                _step(objective, optimizer, terms["loss"], done, phase, epoch, index)
-                for name, value in terms.items():
-                    key = f"{objective.name}/{name}"
-                    share = value.detach() * (len(rows) / len(x))
-                    sums[key] = sums[key] + share if key in sums else share
+            last = index + 1 == len(parts)
+            for objective in phase.objectives:
+                if objective.per_epoch and not last:
+                    continue
+                repeats = objective.repeats(epoch)
+                share = (1.0 if objective.per_epoch else len(rows) / len(x)) / max(1, repeats)
+                for _ in range(repeats):
+                    terms = objective.loss(batch[0], done, *batch[1:])
+                    where = f"epoch {epoch + 1} of the phase '{phase.name}', batch {index + 1}"
+                    _step(objective, terms["loss"], phase.schedule(done), where)
+                    for name, value in terms.items():
+                        key = f"{objective.name}/{name}"
+                        part = value.detach() * share
+                        sums[key] = sums[key] + part if key in sums else part
         history.append(phase.name, {name: float(value) for name, value in sums.items()})
         if progress is not None:
             progress.set_postfix_str(phase.name, refresh=False)
             progress.update()
 
 
-def _step(
-    objective: Objective,
-    optimizer: torch.optim.Optimizer,
-    loss: Tensor,
-    done: float,
-    phase: Phase,
-    epoch: int,
-    batch: int,
-) -> None:
+def _step(objective: Objective, loss: Tensor, factor: float, where: str) -> None:
     """One step down the gradient, if that and the loss are finite."""
-    optimizer.zero_grad(set_to_none=True)
+    for optimizer in objective.optimizers:
+        optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    norm = nn.utils.clip_grad_norm_(objective.parameters, MAX_GRADIENT_NORM)
-    for what, value in (("", loss.item()), ("gradient of the ", norm.item())):
-        if not math.isfinite(value):
+    groups = [group for optimizer in objective.optimizers for group in optimizer.param_groups]
+    norms = [nn.utils.clip_grad_norm_(group["params"], group["max_norm"]) for group in groups]
+    for what, value in (("", loss), *(("gradient of the ", norm) for norm in norms)):
+        if not math.isfinite(value.item()):
             raise TrainingError(
-                f"The {what}{objective.name} loss became {value:g} in epoch {epoch + 1} of the "
-                f"phase '{phase.name}', batch {batch + 1}. Look for extreme values or a column of "
-                "another scale in the input, or lower the learning rate."
+                f"The {what}{objective.name} loss became {value.item():g} in {where}. Look for "
+                "extreme values or a column of another scale in the input, or lower the learning "
+                "rate."
             )
-    for group in optimizer.param_groups:
-        group["lr"] = objective.weight * phase.learning_rate * warmup_cosine(done)
-    optimizer.step()
+    for group in groups:
+        group["lr"] = group["peak"] * factor
+    for optimizer in objective.optimizers:
+        optimizer.step()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ancestryvi.models.ddvi import DDVI
-from ancestryvi.training.loop import Objective, Phase
+from ancestryvi.models.ddvi import DDVI, normal
+from ancestryvi.models.latent_class import LatentClassDDVI
+from ancestryvi.training.loop import Objective, Phase, adam
 
 LAYOUT_RATE = 2e-3
 WARM_START_RATE = 5e-3
@@ -19,6 +21,23 @@ other: at 5e-4 the bound falls before it rises, at 1e-4 it rises from the start.
 
 WARM_UP = 0.3
 """Share of the warm start over which the weight of the prior terms rises from 0 to `beta_reg`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Weights of the objective.
+
+    Attributes
+    ----------
+    beta_reg, beta_diff : float
+        Of the prior terms and of the sleep term (section 3.3).
+    alpha : float
+        Of the classification of labelled samples (section 4.1).
+    """
+
+    beta_reg: float = 1.0
+    beta_diff: float = 1.0
+    alpha: float = 1.0
 
 
 def layout(model: DDVI, axes: Tensor, n_epochs: int) -> Phase:
@@ -34,14 +53,15 @@ def layout(model: DDVI, axes: Tensor, n_epochs: int) -> Phase:
     n_epochs : int
     """
 
-    def loss(x: Tensor, done: float) -> Mapping[str, Tensor]:
+    def loss(x: Tensor, done: float, labels: Tensor | None = None) -> Mapping[str, Tensor]:
         z = x @ axes
-        place = (model.encode(x).mean - z).square().sum(-1)
+        place = (model.posterior.encode(x).mean - z).square().sum(-1)
         return {"loss": (place + (model.decoder(z) - x).square().sum(-1)).mean()}
 
-    modules = (model.encoder, model.belief_head, model.decoder)
+    posterior = model.posterior
+    modules = (posterior.encoder, posterior.belief_head, model.decoder)
     parameters = [parameter for module in modules for parameter in module.parameters()]
-    return Phase("layout", n_epochs, [Objective("layout", parameters, loss)], LAYOUT_RATE)
+    return Phase("layout", n_epochs, [Objective("layout", loss, [adam(parameters, LAYOUT_RATE)])])
 
 
 def warm_start(model: DDVI, n_epochs: int, beta_reg: float, generator: torch.Generator) -> Phase:
@@ -50,8 +70,8 @@ def warm_start(model: DDVI, n_epochs: int, beta_reg: float, generator: torch.Gen
     This is the pre-training of algorithm 1, line 1. The prior stays as it is.
     """
 
-    def loss(x: Tensor, done: float) -> Mapping[str, Tensor]:
-        noise = _normal((len(x), model.n_latent), x, generator)
+    def loss(x: Tensor, done: float, labels: Tensor | None = None) -> Mapping[str, Tensor]:
+        noise = normal((len(x), model.n_latent), x, generator)
         reconstruction, regularisation = model.belief_elbo(x, noise)
         weight = beta_reg * min(1.0, done / WARM_UP)
         return {
@@ -63,56 +83,98 @@ def warm_start(model: DDVI, n_epochs: int, beta_reg: float, generator: torch.Gen
     parameters = [
         *model.decoder.parameters(),
         model.log_noise,
-        *model.encoder.parameters(),
-        *model.belief_head.parameters(),
+        *model.posterior.encoder.parameters(),
+        *model.posterior.belief_head.parameters(),
     ]
-    return Phase("warm start", n_epochs, [Objective("wake", parameters, loss)], WARM_START_RATE)
+    return Phase(
+        "warm start", n_epochs, [Objective("wake", loss, [adam(parameters, WARM_START_RATE)])]
+    )
 
 
-def dreaming(model: DDVI, n_epochs: int, generator: torch.Generator) -> Phase:
-    """Train the posterior alone on dreams of the model: wake-sleep then starts from a good one."""
-    return Phase("dreaming", n_epochs, [_sleep(model, 1.0, generator)], DREAMING_RATE)
+def dreaming(model: DDVI, n_epochs: int, weights: Weights, generator: torch.Generator) -> Phase:
+    """Train the posterior alone on dreams of the model: wake-sleep then starts from a good one.
+
+    Where there are labels, they are learned too.
+    """
+
+    def loss(x: Tensor, done: float, labels: Tensor | None = None) -> Mapping[str, Tensor]:
+        diffusion = model.sleep(len(x), generator).mean()
+        if labels is None:
+            return {"loss": diffusion}
+        classification = _classification(model, x, labels)
+        return {
+            "loss": diffusion + weights.alpha * classification,
+            "classification": classification,
+        }
+
+    optimizer = adam(model.posterior.parameters(), DREAMING_RATE)
+    return Phase("dreaming", n_epochs, [Objective("sleep", loss, [optimizer])])
 
 
 def wake_sleep(
     model: DDVI,
     n_epochs: int,
-    beta_reg: float,
-    beta_diff: float,
+    weights: Weights,
     generator: torch.Generator,
+    *,
+    sleep: str | None = "full",
+    n_sleep_steps: int = 1,
 ) -> Phase:
-    """Alternate steps up the ELBO (wake, theta and phi) and down L_diff (sleep, phi only)."""
+    """Climb the ELBO, and keep the posterior right on dreams.
 
-    def loss(x: Tensor, done: float) -> Mapping[str, Tensor]:
-        n_noise = model.diffusion.n_steps + 1
-        terms = model.elbo(x, _normal((n_noise, len(x), model.n_latent), x, generator))
-        return {
-            "loss": -(terms.reconstruction + beta_reg * terms.regularisation).mean(),
+    Parameters
+    ----------
+    model : DDVI
+    n_epochs : int
+    weights : Weights
+    generator : torch.Generator
+    sleep : {"full", "latent"} or None
+        "full": after every wake step (over theta and phi, up the ELBO), steps of the posterior's
+        parameters down -L_diff (section 3.4). "latent": one step on the sum of both, for a
+        posterior whose reverse steps do not see x (appendix B). None: the ELBO alone.
+    n_sleep_steps : int
+        Sleep steps for each wake step, m of algorithm 1; "full" only.
+    """
+
+    def loss(x: Tensor, done: float, labels: Tensor | None = None) -> Mapping[str, Tensor]:
+        terms = model.wake(x, labels, generator)
+        total = -(terms.reconstruction + weights.beta_reg * terms.regularisation).mean()
+        recorded = {
             "reconstruction": terms.reconstruction.mean(),
             "log_prior": terms.log_prior.mean(),
             "log_forward": terms.log_forward.mean(),
             "entropy": terms.entropy.mean(),
             "elbo": terms.elbo.mean(),
         }
+        if isinstance(model, LatentClassDDVI):
+            recorded["log_class"] = terms.log_class.mean()
+        if labels is not None:
+            recorded["classification"] = _classification(model, x, labels)
+            total = total + weights.alpha * recorded["classification"]
+        if sleep == "latent":
+            recorded["diffusion"] = model.sleep(len(x), generator).mean()
+            total = total + weights.beta_diff * recorded["diffusion"]
+        return {"loss": total, **recorded}
 
-    wake = Objective("wake", [*model.generative_parameters(), *model.inference_parameters()], loss)
-    return Phase(
-        "wake-sleep", n_epochs, [wake, _sleep(model, beta_diff, generator)], WAKE_SLEEP_RATE
-    )
+    def sleep_loss(x: Tensor, done: float, labels: Tensor | None = None) -> Mapping[str, Tensor]:
+        return {"loss": model.sleep(len(x), generator).mean()}
+
+    phi = list(model.posterior.parameters())
+    theta = model.generative_parameters()
+    objectives = [Objective("wake", loss, [adam([*theta, *phi], WAKE_SLEEP_RATE)])]
+    if sleep == "full":
+        # Adam's steps do not depend on the scale of a loss, so the weight scales the rate
+        optimizer = adam(phi, weights.beta_diff * WAKE_SLEEP_RATE)
+        objectives.append(
+            Objective("sleep", sleep_loss, [optimizer], repeats=lambda epoch: n_sleep_steps)
+        )
+    return Phase("wake" if sleep is None else "wake-sleep", n_epochs, objectives)
 
 
-def _sleep(model: DDVI, weight: float, generator: torch.Generator) -> Objective:
-    """L_diff on as many dreams as the batch has rows (equations 8 and 9)."""
-
-    def loss(x: Tensor, done: float) -> Mapping[str, Tensor]:
-        with torch.no_grad():
-            z, _, dreamt = model.dream(len(x), generator)
-        noise = _normal((model.diffusion.n_steps, len(x), model.n_latent), x, generator)
-        return {"loss": model.denoising_loss(dreamt, z, noise).mean()}
-
-    return Objective("sleep", model.inference_parameters(), loss, weight)
-
-
-def _normal(shape: tuple[int, ...], like: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal noise of this shape on the device of `like`."""
-    return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+def _classification(model: DDVI, x: Tensor, labels: Tensor) -> Tensor:
+    """Mean of -log q(l | x) over the labelled rows, in nats; 0 without any."""
+    rows = labels >= 0
+    if not rows.any():
+        return x.new_zeros(())
+    log_q = model.posterior.class_log_probs(x[rows])
+    return -log_q.gather(1, labels[rows].unsqueeze(1)).mean()

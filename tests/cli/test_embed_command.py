@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
 
 from ancestryvi import AncestryDDVI
-from ancestryvi.cli.outputs import OUTPUTS
+from ancestryvi.cli.inputs import Cohort
+from ancestryvi.cli.outputs import OUTPUTS, Result, write_result
 
 
 def test_every_file_of_the_contract_is_there_and_no_other(embedded):
@@ -21,7 +23,8 @@ def test_every_file_of_the_contract_is_there_and_no_other(embedded):
 def test_embedding_table(embedded, cohort):
     table = embedded.table("embedding.tsv")
     assert list(table.columns) == [
-        "sample_id", "ddvi1", "ddvi2", "cluster", "probability", "region", "population",
+        "sample_id", "ddvi1", "ddvi2", "cluster", "probability", "spread", "entropy", "region",
+        "population",
     ]  # fmt: skip
     assert list(table["sample_id"]) == cohort.ids
     assert np.isfinite(table[["ddvi1", "ddvi2"]].to_numpy()).all()
@@ -41,6 +44,19 @@ def test_responsibilities(embedded, cohort):
     assert_allclose(values.sum(axis=1), 1.0, atol=1e-6)
     assert_array_equal(values.to_numpy().argmax(axis=1), map_["cluster"])
     assert_allclose(values.max(axis=1), map_["probability"])
+
+
+def test_spread_and_entropy_of_every_sample(embedded):
+    table, p = embedded.table("embedding.tsv"), embedded.table("responsibilities.tsv")
+    assert_allclose(
+        table["entropy"], stats.entropy(p.drop(columns="sample_id"), axis=1), rtol=1e-5, atol=1e-6
+    )
+    assert (table["spread"] > 0).all()
+    model = AncestryDDVI.load(embedded.out / "model")
+    draws = model.posterior_samples(embedded.vcf, 500)
+    distances = np.linalg.norm(draws - draws.mean(axis=1, keepdims=True), axis=2)
+    exact = np.sqrt((distances**2).mean(axis=1))
+    assert_allclose(table["spread"], exact, rtol=0.3)  # 32 draws against 500
 
 
 def test_pc_scores_are_those_of_the_model(embedded, cohort):
@@ -108,6 +124,9 @@ def test_anndata(embedded, cohort):
     assert adata.varm["PCs"].shape == (adata.n_vars, adata.obsm["X_pca"].shape[1])
     assert_allclose((adata.varm["PCs"] ** 2).sum(axis=0), 1.0, rtol=1e-4)
     assert list(adata.obs["ddvi_cluster"].astype(int)) == list(table["cluster"])
+    for name in ("probability", "spread", "entropy"):
+        assert_allclose(adata.obs[f"ddvi_{name}"], table[name], rtol=1e-6, atol=1e-8)
+        assert name not in adata.obs
     assert adata.obs["population"].notna().sum() == 20
     assert adata.var_names[0].startswith("1:1000000:")
     assert json.loads(adata.uns["ancestryvi"])["program"] == "ancestryvi"
@@ -126,6 +145,66 @@ def test_what_is_said(embedded):
     assert f"20 of 40 samples have a row in {embedded.labels}" in embedded.stderr
     assert embedded.stderr.splitlines()[-1].startswith(f"Wrote {embedded.out}")
     assert "\r" not in embedded.stderr  # no progress bar where there is no terminal
+
+
+@pytest.mark.parametrize(
+    "name", ["spread", "entropy", "ddvi_spread", "ddvi_entropy", "cluster", "ddvi3"]
+)
+def test_a_label_column_cannot_be_one_of_ours(name, cohort, embedded, fails, tmp_path):
+    labels = tmp_path / "labels.tsv"
+    pd.DataFrame({"sample": cohort.ids, name: "x"}).to_csv(labels, sep="\t", index=False)
+    fails("embed", embedded.vcf, "--labels", labels, says=(repr(name), "rename it"))
+
+
+# --------------------------------------------------------------------- what a result is written as
+
+
+def result_of_three(**more):
+    """A sample of each of two clusters, and one without a place."""
+    nan = np.nan
+    return Result(
+        title="Three",
+        cohort=Cohort(None, ["s1", "s2", "s3"], pd.DataFrame(index=["s1", "s2", "s3"]), None),
+        embedding=np.array([[0.0, 1.0], [2.0, 3.0], [nan, nan]]),
+        probabilities=np.array([[0.2, 0.8], [1.0, 0.0], [nan, nan]]),
+        labels=np.array([1, 0, -1]),
+        scores=np.zeros((3, 2)),
+        qc=pd.DataFrame({"step": ["read"]}),
+        **more,
+    )
+
+
+def test_clusters_without_names_are_numbers_and_a_missing_spread_has_no_column():
+    table = result_of_three().table()
+    assert list(table.columns) == [
+        "sample_id", "ddvi1", "ddvi2", "cluster", "probability", "entropy",
+    ]  # fmt: skip
+    assert list(table["cluster"][:2]) == [1, 0]
+    assert pd.isna(table["cluster"][2])
+    expected = [-0.2 * np.log(0.2) - 0.8 * np.log(0.8), 0.0, np.nan]
+    assert_allclose(table["entropy"], expected, rtol=1e-12)
+
+
+def test_clusters_of_a_model_fitted_with_labels_are_written_by_name(tmp_path):
+    result = result_of_three(class_names=["GBR", "YRI"], spread=np.array([0.5, 0.25, np.nan]))
+    write_result(tmp_path, result, {"command": "ancestryvi"}, [])
+    lines = (tmp_path / "embedding.tsv").read_text().splitlines()
+    assert lines == [
+        "sample_id\tddvi1\tddvi2\tcluster\tprobability\tspread\tentropy",
+        "s1\t0\t1\tYRI\t0.8\t0.5\t0.50040242",
+        "s2\t2\t3\tGBR\t1\t0.25\t0",
+        "s3\t\t\t\t\t\t",
+    ]
+    lines = (tmp_path / "responsibilities.tsv").read_text().splitlines()
+    assert lines == ["sample_id\tGBR\tYRI", "s1\t0.2\t0.8", "s2\t1\t0", "s3\t\t"]
+    obs = anndata.read_h5ad(tmp_path / "embedding.h5ad").obs
+    assert list(obs["ddvi_cluster"].astype(object)[:2]) == ["YRI", "GBR"]
+    assert obs["ddvi_cluster"].isna().tolist() == [False, False, True]
+    assert_allclose(obs["ddvi_spread"], [0.5, 0.25, np.nan])
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
+    listed = '<td>s1</td><td class="n">0.500</td><td class="n">0.500</td><td>YRI</td>'
+    assert listed in report
+    assert '"names":["GBR","YRI"]' in report
 
 
 # ------------------------------------------------------------------------- the same map, any way

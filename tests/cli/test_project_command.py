@@ -1,12 +1,14 @@
 """`ancestryvi project`: samples onto the map of a model."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from ancestryvi import AncestryDDVI
 from ancestryvi.cli.outputs import OUTPUTS
 
 MAP = ["ddvi1", "ddvi2"]
@@ -36,7 +38,8 @@ def test_fitted_samples_have_the_places_they_had(project, embedded, tmp_path, n_
     assert list(placed["sample_id"]) == list(first["sample_id"])
     assert_allclose(placed[MAP], first[MAP], atol=1e-6)
     assert_array_equal(placed["cluster"], first["cluster"])
-    assert_allclose(placed["probability"], first["probability"], atol=1e-6)
+    for name in ("probability", "spread", "entropy"):
+        assert_allclose(placed[name], first[name], atol=1e-6)
     assert f"{n_used} of the model's {n_used} variants matched: {n_used} same" in stderr
     written = {path.name for path in (tmp_path / "placed").iterdir()}
     assert written == set(OUTPUTS) - {"model", "metrics.json"}
@@ -80,7 +83,7 @@ def test_a_sample_without_calls_is_listed_without_a_place(project, cohort, tmp_p
     calls = cohort.dosages.copy()
     calls[2] = -1
     placed, stderr = project(cohort.with_calls(calls).vcf(tmp_path / "silent.vcf"))
-    assert placed.loc[2, [*MAP, "cluster", "probability"]].isna().all()
+    assert placed.loc[2, [*MAP, "cluster", "probability", "spread", "entropy"]].isna().all()
     assert placed.drop(index=2)[MAP].notna().all(axis=None)
     assert "1 samples have no call at these variants: A02" in stderr
 
@@ -104,6 +107,30 @@ def test_scores_on_a_model_of_scores(run, run_quick, embedded, tmp_path):
     assert other.exit_code == 1
     assert "was fitted on a table of PC scores" in other.stderr
     assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("kind", [object, int])
+def test_a_model_fitted_with_labels_speaks_their_names(
+    kind, project, embedded, tmp_path, monkeypatch
+):
+    model = AncestryDDVI.load(embedded.out / "model")
+    names = [f"{k + 5}" for k in range(model.n_clusters_)]  # the classes may be numbers
+    model.classes_ = np.array(names).astype(kind)
+    model.labels_ = model.classes_[model.labels_]
+    monkeypatch.setattr(AncestryDDVI, "load", lambda path: model)
+    placed, _ = project(embedded.vcf)
+    first = embedded.table("embedding.tsv")
+    assert list(placed["cluster"]) == list(first["cluster"] + 5)
+    p = pd.read_csv(tmp_path / "placed" / "responsibilities.tsv", sep="\t")
+    assert list(p.columns) == ["sample_id", *names]
+    report = (tmp_path / "placed" / "report.html").read_text(encoding="utf-8")
+    data = json.loads(re.search(r'id="data">(.*?)</script>', report, re.DOTALL)[1])
+    background = data["background"]
+    assert [background["names"][code] for code in background["codes"]] == list(
+        map(str, model.labels_)
+    )
+    column = next(c for c in data["columns"] if c["title"] == "cluster")
+    assert column["names"] == names
 
 
 # --------------------------------------------------------------------------------------- failures

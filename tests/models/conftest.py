@@ -7,6 +7,8 @@ import torch
 
 from ancestryvi.models.ddvi import DDVI
 from ancestryvi.models.diffusion import GaussianDiffusion
+from ancestryvi.models.latent_class import LatentClassDDVI
+from ancestryvi.models.posterior import DiffusionPosterior
 from ancestryvi.models.priors import MixturePrior
 from ancestryvi.models.schedules import cosine_alpha_bar
 
@@ -36,7 +38,10 @@ def generator() -> torch.Generator:
 
 @pytest.fixture
 def random_ddvi() -> Callable[..., DDVI]:
-    """A factory of DDVI models whose parameters, the zero-initialised heads too, are random."""
+    """A factory of DDVI models whose parameters, the zero-initialised heads too, are random.
+
+    With `classes`, a `LatentClassDDVI` of one class for each component of its prior.
+    """
 
     def make(
         *,
@@ -46,6 +51,8 @@ def random_ddvi() -> Callable[..., DDVI]:
         n_steps: int = 3,
         seed: int = 0,
         spread: float = 0.4,
+        classes: bool = False,
+        conditional: bool = True,
     ) -> DDVI:
         generator = torch.Generator().manual_seed(seed)
         prior = MixturePrior(
@@ -53,14 +60,17 @@ def random_ddvi() -> Callable[..., DDVI]:
             torch.zeros(n_clusters, n_latent),
             torch.eye(n_latent).repeat(n_clusters, 1, 1),
         )
-        model = DDVI(
+        posterior = DiffusionPosterior(
             n_features,
-            prior,
+            n_latent,
             GaussianDiffusion(cosine_alpha_bar(n_steps)),
-            torch.ones(n_features),
+            n_classes=n_clusters if classes else 0,
+            conditional=conditional,
             n_hidden=6,
             n_hidden_denoiser=5,
         )
+        kind = LatentClassDDVI if classes else DDVI
+        model = kind(n_features, prior, posterior, torch.ones(n_features), n_hidden=6)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.copy_(spread * torch.randn(parameter.shape, generator=generator))

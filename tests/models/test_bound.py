@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from ancestryvi.models.ddvi import DDVI, MAX_LOG_CORRECTION
+from ancestryvi.models.ddvi import DDVI
 from ancestryvi.models.diffusion import GaussianDiffusion, gaussian_log_prob
+from ancestryvi.models.networks import zero_init
+from ancestryvi.models.posterior import MAX_LOG_CORRECTION, DiffusionPosterior
 from ancestryvi.models.priors import MixturePrior
 from ancestryvi.models.schedules import cosine_alpha_bar
 
@@ -50,7 +52,8 @@ class LinearModel:
             torch.linalg.inv(torch.linalg.cholesky(self.prior_covariance)).unsqueeze(0),
         )
         diffusion = GaussianDiffusion(cosine_alpha_bar(n_steps))
-        model = DDVI(N_FEATURES, prior, diffusion, self.noise, **widths)
+        posterior = DiffusionPosterior(N_FEATURES, n_latent, diffusion, **widths)
+        model = DDVI(N_FEATURES, prior, posterior, self.noise)
         decoder = nn.Linear(n_latent, N_FEATURES)
         with torch.no_grad():
             decoder.weight.copy_(self.weight)
@@ -90,21 +93,20 @@ class ExactDenoiser(nn.Module):
 
 
 def exact_ddvi(linear: LinearModel, n_steps: int) -> DDVI:
-    """The DDVI whose q is the exact posterior of the linear model and of its noised latents."""
+    """The DDVI whose q is the exact posterior of the linear model and of its noised latents.
+
+    q(y_T | x) = r(y_T | z) averaged over the encoder's belief needs no correction then.
+    """
     model = linear.ddvi(n_steps)
-    n_latent = len(linear.variance)
-    model.encoder = nn.Identity()
-    model.belief_head = nn.Linear(N_FEATURES, 2 * n_latent)
-    model.start_head = nn.Linear(N_FEATURES, 2 * n_latent)
-    alpha_bar = model.diffusion.alpha_bar[-1]
+    posterior, n_latent = model.posterior, len(linear.variance)
+    posterior.encoder = nn.Identity()
+    posterior.belief_head = nn.Linear(N_FEATURES, 2 * n_latent)
+    posterior.start_head = zero_init(nn.Linear(N_FEATURES, 2 * n_latent))
     with torch.no_grad():
-        for head, scale in ((model.belief_head, 1.0), (model.start_head, alpha_bar.sqrt())):
-            head.weight.copy_(torch.cat([scale * linear.gain, torch.zeros_like(linear.gain)]))
-            head.bias[:n_latent] = scale * linear.offset
-        model.belief_head.bias[n_latent:] = 0.5 * linear.variance.log()
-        start_variance = alpha_bar * linear.variance + 1.0 - alpha_bar
-        model.start_head.bias[n_latent:] = 0.5 * start_variance.log()
-    model.denoiser = ExactDenoiser(linear, model.diffusion)
+        head = posterior.belief_head
+        head.weight.copy_(torch.cat([linear.gain, torch.zeros_like(linear.gain)]))
+        head.bias.copy_(torch.cat([linear.offset, 0.5 * linear.variance.log()]))
+    posterior.denoiser = ExactDenoiser(linear, posterior.diffusion)
     return model.requires_grad_(False)
 
 
@@ -138,7 +140,7 @@ def test_infer_with_the_exact_steps_draws_from_the_exact_posterior(generator, n_
     x = linear.data(3, generator)
     points = cubature((n_steps + 1) * n_latent)
     noise = points.reshape(-1, n_steps + 1, 1, n_latent).transpose(0, 1).expand(-1, -1, 3, -1)
-    z = model.infer(model.encode(x), noise)
+    z = model.posterior.infer(model.posterior.encode(x), noise)
     torch.testing.assert_close(z.mean(0), linear.posterior_mean(x), rtol=0, atol=1e-10)
     centred = (z - z.mean(0)).transpose(0, 1)
     covariance = centred.transpose(1, 2) @ centred / len(points)
@@ -172,7 +174,7 @@ def test_random_posteriors_stay_below_the_evidence(generator, n_steps, seed):
     linear = LinearModel(2)
     model = linear.ddvi(n_steps, n_hidden=8, n_hidden_denoiser=8).requires_grad_(False)
     generator.manual_seed(seed)
-    for parameter in model.inference_parameters():
+    for parameter in model.posterior.parameters():
         parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
     x = linear.data(6, generator)
     draws = model.elbo(x, torch.randn(n_steps + 1, 2000, 6, 2, generator=generator)).elbo
@@ -183,12 +185,12 @@ def test_random_posteriors_stay_below_the_evidence(generator, n_steps, seed):
 def train_on_dreams(model: DDVI, n_updates: int, generator: torch.Generator) -> None:
     """Descend the denoising loss in phi, theta fixed."""
     rate = 1e-2
-    optimizer = torch.optim.Adam(model.inference_parameters(), lr=rate)
+    optimizer = torch.optim.Adam(model.posterior.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_updates)
     for _ in range(n_updates):
         with torch.no_grad():
             z, _, x = model.dream(256, generator)
-        noise = torch.randn(model.diffusion.n_steps, *z.shape, generator=generator)
+        noise = torch.randn(model.posterior.diffusion.n_steps, *z.shape, generator=generator)
         loss = model.denoising_loss(x, z, noise).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -215,7 +217,7 @@ def test_sleep_alone_closes_the_gap(generator, n_latent):
     gap = linear.evidence.log_prob(x) - model.elbo(x, noise).elbo
     error = gap.mean(1).std().item() / math.sqrt(400)
     assert -5 * error < gap.mean().item() < 0.05
-    z = model.infer(model.encode(x), noise)
+    z = model.posterior.infer(model.posterior.encode(x), noise)
     scale = linear.variance.sqrt()
     off = (z.mean(0) - linear.posterior_mean(x)) / scale
     assert off.square().mean().sqrt() < 0.1
@@ -237,7 +239,7 @@ def log_evidence(model: DDVI, x: Tensor) -> Tensor:
 
 def integrated_elbo(model: DDVI, x: Tensor) -> Tensor:
     """The ELBO with its noise integrated out, of shape (n_samples,)."""
-    n_noise = model.diffusion.n_steps + 1
+    n_noise = model.posterior.diffusion.n_steps + 1
     grid = torch.cartesian_prod(*[NODES] * n_noise)
     weights = torch.cartesian_prod(*[NODE_WEIGHTS] * n_noise).prod(-1)
     noise = grid.T.reshape(n_noise, -1, 1, 1).expand(-1, -1, len(x), -1)
@@ -266,10 +268,10 @@ def test_gap_is_the_two_divergences_of_equation_4(random_ddvi, generator, seed):
     z = torch.linspace(-36.0, 36.0, 1441).reshape(-1, 1, 1)
     cell = 0.05**2
     for x in torch.randn(2, 1, 2, generator=generator):
-        encoding = model.encode(x)
+        encoding = model.posterior.encode(x)
         log_start = gaussian_log_prob(y, encoding.start_mean, (2 * encoding.start_log_scale).exp())
-        log_q = log_start + gaussian_log_prob(z, *model.reverse_step(encoding, y, 1))
-        log_r = gaussian_log_prob(y, *model.diffusion.forward_step(z, 1))
+        log_q = log_start + gaussian_log_prob(z, *model.posterior.reverse_step(encoding, y, 1))
+        log_r = gaussian_log_prob(y, *model.posterior.diffusion.forward_step(z, 1))
         evidence = log_evidence(model, x)
         log_likelihood = model.reconstruction(x, z.squeeze(-1)).unsqueeze(-1)
         log_posterior = model.prior.log_prob(z) + log_likelihood - evidence

@@ -44,7 +44,7 @@ def log_mixture(prior, z):
 def naive_elbo(model, x, noise):
     """The four terms of equations 5 and 6 for one x and one path, a number at a time."""
     n_latent = model.n_latent
-    encoding = model.encode(x.unsqueeze(0))
+    encoding = model.posterior.encode(x.unsqueeze(0))
     y = [
         encoding.start_mean[0, d].item() + encoding.start_log_scale[0, d].exp().item() * noise[0, d]
         for d in range(n_latent)
@@ -54,9 +54,11 @@ def naive_elbo(model, x, noise):
         for d in range(n_latent)
     )
     log_forward = 0.0
-    for index, t in enumerate(range(model.diffusion.n_steps, 0, -1), start=1):
-        beta = model.diffusion.beta[t].item()
-        mean, variance = (m[0].tolist() for m in model.reverse_step(encoding, torch.tensor([y]), t))
+    for index, t in enumerate(range(model.posterior.diffusion.n_steps, 0, -1), start=1):
+        beta = model.posterior.diffusion.beta[t].item()
+        mean, variance = (
+            m[0].tolist() for m in model.posterior.reverse_step(encoding, torch.tensor([y]), t)
+        )
         before = []
         for d in range(n_latent):
             scale = math.sqrt(variance[d])
@@ -124,19 +126,19 @@ def test_mean_of_the_elbo_is_equation_5_without_any_closed_form(random_ddvi, gen
     paired difference has mean 0 within five standard errors.
     """
     model = random_ddvi(n_steps=4, spread=0.2).requires_grad_(False)
-    model.belief_head.bias[2:] -= 1.5  # small steps, small errors
+    model.posterior.belief_head.bias[2:] -= 1.5  # small steps, small errors
     n = 30_000
     x = torch.randn(1, 3, generator=generator)
     noise = torch.randn(5, n, 1, 2, generator=generator)
-    encoding = model.encode(x)
+    encoding = model.posterior.encode(x)
     start = Normal(encoding.start_mean, encoding.start_log_scale.exp())
     y = start.mean + start.stddev * noise[0]
     integrand = -start.log_prob(y).sum(-1)
     for index, t in enumerate(range(4, 0, -1), start=1):
-        mean, variance = model.reverse_step(encoding, y, t)
+        mean, variance = model.posterior.reverse_step(encoding, y, t)
         q = Normal(mean, variance.sqrt())
         before = mean + q.stddev * noise[index]
-        beta = model.diffusion.beta[t]
+        beta = model.posterior.diffusion.beta[t]
         r = Normal((1 - beta).sqrt() * before, beta.sqrt())
         integrand += (r.log_prob(y) - q.log_prob(before)).sum(-1)
         y = before
@@ -154,16 +156,16 @@ def test_mean_of_the_elbo_is_equation_5_without_any_closed_form(random_ddvi, gen
 
 def naive_denoising_loss(model, x, z, noise):
     """-E_r[log q(z|y_1,x) - sum_{t>1} KL(r_t || q_t)] + KL(r(y_T|z) || q(y_T|x)), equation 9."""
-    n_steps = model.diffusion.n_steps
+    n_steps = model.posterior.diffusion.n_steps
     alpha_bar = [1.0]
     for t in range(1, n_steps + 1):
-        alpha_bar.append(alpha_bar[-1] * (1 - model.diffusion.beta[t].item()))
-    encoding = model.encode(x.unsqueeze(0))
+        alpha_bar.append(alpha_bar[-1] * (1 - model.posterior.diffusion.beta[t].item()))
+    encoding = model.posterior.encode(x.unsqueeze(0))
     loss = 0.0
     for t in range(1, n_steps + 1):
         a, b = alpha_bar[t - 1], alpha_bar[t] / alpha_bar[t - 1]
         y = math.sqrt(alpha_bar[t]) * z + math.sqrt(1 - alpha_bar[t]) * noise[t - 1]
-        mean, variance = (m[0] for m in model.reverse_step(encoding, y.unsqueeze(0), t))
+        mean, variance = (m[0] for m in model.posterior.reverse_step(encoding, y.unsqueeze(0), t))
         for d in range(model.n_latent):
             q = Normal(mean[d], variance[d].sqrt())
             if t == 1:
@@ -199,7 +201,7 @@ def expected_denoising_loss(model, x, z):
     loss = model.denoising_loss(
         x.expand(n_nodes, -1),
         z.expand(n_nodes, -1),
-        FINE.view(1, -1, 1).expand(model.diffusion.n_steps, -1, -1),
+        FINE.view(1, -1, 1).expand(model.posterior.diffusion.n_steps, -1, -1),
     )
     return (FINE_WEIGHTS * loss).sum().item()
 
@@ -211,17 +213,19 @@ def test_equation_9_is_the_definition_of_appendix_k(random_ddvi, x):
     first, second = (n.reshape(-1, 1) for n in torch.meshgrid(FINE, FINE, indexing="ij"))
     weights = (FINE_WEIGHTS[:, None] * FINE_WEIGHTS).reshape(-1)
     for row in range(3):
-        encoding = model.encode(x[[row]])
-        mean, variance = model.diffusion.forward_step(z.expand_as(first), 1)
+        encoding = model.posterior.encode(x[[row]])
+        mean, variance = model.posterior.diffusion.forward_step(z.expand_as(first), 1)
         y1 = mean + variance.sqrt() * first
         log_ratio = -gaussian_log_prob(y1, mean, variance)
-        mean, variance = model.diffusion.forward_step(y1, 2)
+        mean, variance = model.posterior.diffusion.forward_step(y1, 2)
         y2 = mean + variance.sqrt() * second
         log_ratio -= gaussian_log_prob(y2, mean, variance)
         start_variance = (2 * encoding.start_log_scale).exp()
         log_ratio += gaussian_log_prob(y2, encoding.start_mean, start_variance)
-        log_ratio += gaussian_log_prob(y1, *model.reverse_step(encoding, y2, 2))
-        log_ratio += gaussian_log_prob(z.expand_as(y1), *model.reverse_step(encoding, y1, 1))
+        log_ratio += gaussian_log_prob(y1, *model.posterior.reverse_step(encoding, y2, 2))
+        log_ratio += gaussian_log_prob(
+            z.expand_as(y1), *model.posterior.reverse_step(encoding, y1, 1)
+        )
         definition = -(weights * log_ratio).sum().item()
         assert expected_denoising_loss(model, x[row], z[0]) == pytest.approx(definition, rel=1e-6)
 
@@ -237,13 +241,13 @@ def test_l_diff_is_below_l_sleep_by_the_divergence_of_the_paths(random_ddvi, x, 
     step = (y[1] - y[0]).item()
     for row, z in enumerate((-0.8, 0.1, 1.9)):
         latent = torch.tensor([[z]])
-        encoding = model.encode(x[[row]])
+        encoding = model.posterior.encode(x[[row]])
         log_start = gaussian_log_prob(y, encoding.start_mean, (2 * encoding.start_log_scale).exp())
         log_joint = log_start + gaussian_log_prob(
-            latent.expand_as(y), *model.reverse_step(encoding, y, 1)
+            latent.expand_as(y), *model.posterior.reverse_step(encoding, y, 1)
         )
         log_q = math.log(log_joint.exp().sum().item() * step)
-        log_r = gaussian_log_prob(y, *model.diffusion.marginal(latent.expand_as(y), 1))
+        log_r = gaussian_log_prob(y, *model.posterior.diffusion.marginal(latent.expand_as(y), 1))
         divergence = ((log_r - (log_joint - log_q)) * log_r.exp()).sum().item() * step
         gap = log_q + expected_denoising_loss(model, x[row], latent[0])
         assert divergence > 1e-4
@@ -295,7 +299,7 @@ def test_gradient_of_the_denoising_loss_by_finite_differences(random_ddvi, gener
     model = random_ddvi()
     z = torch.randn(3, 2, generator=generator)
     noise = torch.randn(3, 3, 2, generator=generator)
-    names = names_of(model, model.inference_parameters())
+    names = names_of(model, model.posterior.parameters())
     check_gradients(model, lambda: model.denoising_loss(x, z, noise).sum(), names)
 
 
@@ -315,7 +319,7 @@ def test_sleep_gradient_reaches_phi_alone(random_ddvi, generator):
         z, _, x = model.dream(5, generator)
     noise = torch.randn(3, 5, 2, generator=generator)
     model.denoising_loss(x, z, noise).sum().backward()
-    for name in names_of(model, model.inference_parameters()):
+    for name in names_of(model, model.posterior.parameters()):
         assert model.get_parameter(name).grad.abs().max() > 0, name
     for name in names_of(model, model.generative_parameters()):
         assert model.get_parameter(name).grad is None, name
@@ -360,7 +364,7 @@ def test_belief_elbo_agrees_with_a_naive_loop(random_ddvi, generator, x):
     model = random_ddvi().requires_grad_(False)
     noise = torch.randn(3, 2, generator=generator)
     reconstruction, regularisation = model.belief_elbo(x, noise)
-    encoding = model.encode(x)
+    encoding = model.posterior.encode(x)
     for row in range(3):
         q = Normal(encoding.mean[row], encoding.log_scale[row].exp())
         z = q.mean + q.stddev * noise[row]

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ancestryvi.models.ddvi import DDVI, LOG_SCALE_RANGE, MAX_LOG_CORRECTION
 from ancestryvi.models.diffusion import GaussianDiffusion
 from ancestryvi.models.networks import mlp, zero_init
-from ancestryvi.models.priors import MixturePrior
+from ancestryvi.models.posterior import LOG_SCALE_RANGE, MAX_LOG_CORRECTION, DiffusionPosterior
 from ancestryvi.models.schedules import cosine_alpha_bar
 
 
@@ -18,19 +17,29 @@ def silu(a):
 
 
 class NaivePosterior:
-    """q of a DDVI model for one row of x, from its parameters alone."""
+    """q for one row of x, and one class where there are classes, from its parameters alone."""
 
-    def __init__(self, model, x):
-        self.p = {name: value.detach().numpy() for name, value in model.named_parameters()}
-        self.alpha_bar = cosine_alpha_bar(model.diffusion.n_steps).tolist()
+    def __init__(self, posterior, x, c=None):
+        self.p = {name: value.detach().numpy() for name, value in posterior.named_parameters()}
+        self.conditional = posterior.conditional
+        self.alpha_bar = cosine_alpha_bar(posterior.diffusion.n_steps).tolist()
         hidden = silu(self.linear("encoder.0.0", x))
         features = silu(self.linear("encoder.0.2", hidden))
+        if c is not None:
+            features = features + self.p["class_features"][c]
         belief = self.linear("belief_head", features)
         self.mean, log_scale = np.split(belief, 2)
         self.scale = np.exp(log_scale)
-        self.start_mean, start_log_scale = np.split(self.linear("start_head", features), 2)
-        self.start_scale = np.exp(start_log_scale)
-        self.context = self.linear("denoiser.from_features", np.concatenate([features, belief]))
+        # y_T = sqrt(abar_T) z + sqrt(1 - abar_T) eps with z of the belief, then corrected
+        shift, log_correction = np.split(self.linear("start_head", features), 2)
+        last = self.alpha_bar[-1]
+        self.start_mean = math.sqrt(last) * self.mean + shift
+        self.start_scale = np.sqrt(last * self.scale**2 + 1 - last) * np.exp(log_correction)
+        if self.conditional:
+            known = np.concatenate([features, belief])
+        else:
+            known = np.ones(1) if c is None else np.eye(posterior.n_classes)[c]
+        self.context = self.linear("denoiser.from_features", known)
 
     def linear(self, name, a):
         return self.p[f"{name}.weight"] @ a + self.p[f"{name}.bias"]
@@ -42,7 +51,10 @@ class NaivePosterior:
             self.linear("denoiser.output", silu(self.linear("denoiser.hidden", hidden))), 2
         )
         bounded = MAX_LOG_CORRECTION * np.tanh(log_correction / MAX_LOG_CORRECTION)
-        return self.mean + self.scale * shift, (self.scale * np.exp(bounded)) ** 2
+        mean, scale = self.mean, self.scale
+        if not self.conditional:  # r(z | y_t) for z ~ N(0, 1), of correlation sqrt(abar_t)
+            mean, scale = math.sqrt(self.alpha_bar[t]) * y, math.sqrt(1 - self.alpha_bar[t])
+        return mean + scale * shift, (scale * np.exp(bounded)) ** 2
 
     def reverse_step(self, y, t):
         """r(y_{t-1} | y_t, z) averaged over the belief, by completing the square."""
@@ -57,16 +69,24 @@ class NaivePosterior:
         return z_gain * z_mean + y_gain * y, variance + z_gain**2 * z_variance
 
 
+@pytest.mark.parametrize("conditional", [True, False])
+@pytest.mark.parametrize("classes", [True, False])
 @pytest.mark.parametrize("n_steps", [1, 2, 5])
-def test_infer_follows_the_equations_written_out(random_ddvi, generator, n_steps):
-    """y_T ~ q(y_T | x), then y_{t-1} ~ q(y_{t-1} | y_t, x) down to z (section 3.1)."""
-    model = random_ddvi(n_steps=n_steps)
+def test_infer_follows_the_equations_written_out(
+    random_ddvi, generator, n_steps, classes, conditional
+):
+    """y_T ~ q(y_T | x, c), then y_{t-1} ~ q(y_{t-1} | y_t, x, c) down to z (section 3.1).
+
+    Without x in the reverse steps, q(y_{t-1} | y_t, c) (appendix B).
+    """
+    posterior = random_ddvi(n_steps=n_steps, classes=classes, conditional=conditional).posterior
     x = torch.randn(4, 3, generator=generator)
     noise = torch.randn(n_steps + 1, 4, 2, generator=generator)
+    c = torch.eye(3)[[2, 0, 1, 2]] if classes else None
     with torch.no_grad():
-        got = model.infer(model.encode(x), noise)
+        got = posterior.infer(posterior.encode(x, c), noise)
     for row in range(4):
-        q = NaivePosterior(model, x[row].numpy())
+        q = NaivePosterior(posterior, x[row].numpy(), [2, 0, 1, 2][row] if classes else None)
         y = q.start_mean + q.start_scale * noise[0, row].numpy()
         for index, t in enumerate(range(n_steps, 0, -1), start=1):
             mean, variance = q.reverse_step(y, t)
@@ -79,35 +99,43 @@ def test_draws_between_the_axes_equal_a_loop_over_draws(random_ddvi, generator):
     model = random_ddvi()
     x = torch.randn(4, 3, generator=generator)
     noise = torch.randn(4, 6, 4, 2, generator=generator)
-    encoding = model.encode(x)
-    together = model.infer(encoding, noise)
+    encoding = model.posterior.encode(x)
+    together = model.posterior.infer(encoding, noise)
     assert together.shape == (6, 4, 2)
     for draw in range(6):
-        torch.testing.assert_close(together[draw], model.infer(encoding, noise[:, draw]))
+        torch.testing.assert_close(together[draw], model.posterior.infer(encoding, noise[:, draw]))
 
 
 def test_a_row_does_not_depend_on_its_batch(random_ddvi, generator):
     model = random_ddvi()
     x = torch.randn(4, 3, generator=generator)
     noise = torch.randn(4, 4, 2, generator=generator)
-    together = model.infer(model.encode(x), noise)
+    together = model.posterior.infer(model.posterior.encode(x), noise)
     for row in range(4):
-        alone = model.infer(model.encode(x[[row]]), noise[:, [row]])
+        alone = model.posterior.infer(model.posterior.encode(x[[row]]), noise[:, [row]])
         torch.testing.assert_close(alone[0], together[row])
 
 
 def test_training_starts_from_the_posterior_of_aevb(generator):
-    """Zero-initialised heads: y_T ~ N(0, I), and every belief about z is the encoder's."""
-    prior = MixturePrior.standard_normal(2)
-    model = DDVI(3, prior, GaussianDiffusion(cosine_alpha_bar(4)), torch.ones(3))
-    encoding = model.encode(torch.randn(5, 3, generator=generator))
-    assert encoding.start_mean.abs().max() == 0
-    assert encoding.start_log_scale.abs().max() == 0
+    """Zero-initialised heads: every belief about z is the encoder's, and y_T is it, noised.
+
+    q(y_T | x) = E[r(y_T | z)] over the belief, so that the chain draws z from the belief: mean and
+    variance of z, which is linear in the noise, without an error.
+    """
+    posterior = DiffusionPosterior(3, 2, GaussianDiffusion(cosine_alpha_bar(4)))
+    encoding = posterior.encode(torch.randn(5, 3, generator=generator))
     y = torch.randn(5, 2, generator=generator)
     for t in range(1, 5):
-        mean, variance = model.belief(encoding, y, t)
+        mean, variance = posterior.belief(encoding, y, t)
         torch.testing.assert_close(mean, encoding.mean)
         torch.testing.assert_close(variance, (2 * encoding.log_scale).exp())
+    # sigma points: the rows of the identity, one for each noise
+    n_noise = 5 * 2
+    points = torch.eye(n_noise).reshape(n_noise, 5, 1, 2).transpose(0, 1)
+    centre = posterior.infer(encoding, torch.zeros(5, 1, 2))
+    spread = posterior.infer(encoding, points.expand(-1, -1, 5, -1)) - centre
+    torch.testing.assert_close(centre, encoding.mean)
+    torch.testing.assert_close(spread.square().sum(0), (2 * encoding.log_scale).exp())
 
 
 @pytest.mark.parametrize("push", [-1e6, 1e6])
@@ -115,9 +143,9 @@ def test_correction_of_the_scale_is_bounded(random_ddvi, generator, push):
     """However far the denoiser goes, the variance stays within e^(+-2 MAX_LOG_CORRECTION)."""
     model = random_ddvi()
     with torch.no_grad():
-        model.denoiser.output.bias[2:] = push
-    encoding = model.encode(torch.randn(5, 3, generator=generator))
-    _, variance = model.belief(encoding, torch.randn(5, 2, generator=generator), 2)
+        model.posterior.denoiser.output.bias[2:] = push
+    encoding = model.posterior.encode(torch.randn(5, 3, generator=generator))
+    _, variance = model.posterior.belief(encoding, torch.randn(5, 2, generator=generator), 2)
     expected = (2 * encoding.log_scale + math.copysign(2 * MAX_LOG_CORRECTION, push)).exp()
     torch.testing.assert_close(variance, expected)
 
@@ -128,7 +156,7 @@ def test_samples_far_from_the_training_data_get_finite_answers(random_ddvi, gene
     model = random_ddvi(seed=2)
     x = distance * torch.randn(5, 3, generator=generator)
     noise = torch.randn(4, 5, 2, generator=generator)
-    z = model.infer(model.encode(x), noise)
+    z = model.posterior.infer(model.posterior.encode(x), noise)
     assert z.abs().max() < 1e3 * distance
     elbo = model.elbo(x, noise).elbo
     assert elbo.isfinite().all()
@@ -140,22 +168,30 @@ def test_scales_within_their_range_are_those_of_the_heads(random_ddvi, generator
     """The range cuts; it does not bend what lies inside."""
     model = random_ddvi()
     low, high = LOG_SCALE_RANGE
-    wanted = torch.tensor([low - 1, high + 1, low + 0.1, high - 0.1])
     with torch.no_grad():
-        for head in (model.belief_head, model.start_head):
+        for head in (model.posterior.belief_head, model.posterior.start_head):
             head.weight.zero_()
-        model.belief_head.bias[2:] = wanted[:2]
-        model.start_head.bias[2:] = wanted[2:]
-    encoding = model.encode(torch.randn(1, 3, generator=generator))
-    assert encoding.log_scale[0].tolist() == [low, high]
-    assert encoding.start_log_scale[0].tolist() == wanted[2:].tolist()
+        model.posterior.belief_head.bias[2:] = torch.tensor([low - 1, high - 0.1])
+        model.posterior.start_head.bias[2:] = torch.tensor([low - 1, high + 1])
+    x = torch.randn(1, 3, generator=generator)
+    encoding = model.posterior.encode(x)
+    assert encoding.log_scale[0].tolist() == [low, high - 0.1]
+    assert encoding.start_log_scale[0].tolist() == [low, high]
+    with torch.no_grad():
+        model.posterior.start_head.bias[2:] = torch.tensor([low + 1, high - 1])
+    _, scale = model.posterior.draw_belief(x, torch.zeros(1, 2))
+    torch.testing.assert_close(scale.log()[0], encoding.log_scale[0])
+    # abar_T is 1e-4: the scale of y_T before its correction is 1 to four digits, or little more
+    before = 0.5 * (1e-4 * (2 * encoding.log_scale).exp() + 1 - 1e-4).log()
+    expected = before + torch.tensor([low + 1, high - 1])
+    torch.testing.assert_close(model.posterior.encode(x).start_log_scale, expected)
 
 
 def test_every_parameter_is_generative_or_inferential(random_ddvi):
     """theta and phi share nothing and leave nothing out; no parameter is listed twice."""
     model = random_ddvi()
     theta = [id(p) for p in model.generative_parameters()]
-    phi = [id(p) for p in model.inference_parameters()]
+    phi = [id(p) for p in model.posterior.parameters()]
     assert len(set(theta)) == len(theta)
     assert len(set(phi)) == len(phi)
     assert not set(theta) & set(phi)
@@ -170,7 +206,7 @@ def test_changing_theta_leaves_q_and_changing_phi_leaves_p(random_ddvi, generato
     noise = torch.randn(4, 4, 2, generator=generator)
 
     def q():
-        return model.infer(model.encode(x), noise)
+        return model.posterior.infer(model.posterior.encode(x), noise)
 
     def p():
         return model.prior.log_prob(z) + model.reconstruction(x, z)
@@ -185,7 +221,7 @@ def test_changing_theta_leaves_q_and_changing_phi_leaves_p(random_ddvi, generato
     torch.testing.assert_close(q(), q_before, rtol=0, atol=0)
     p_moved = p()
     assert ((p_moved - p_before).abs() > 1e-3).all()
-    perturb(model.inference_parameters())
+    perturb(model.posterior.parameters())
     torch.testing.assert_close(p(), p_moved, rtol=0, atol=0)
     assert ((q() - q_before).abs() > 1e-3).all()
 

@@ -1,11 +1,11 @@
-"""The cosine schedule: Nichol and Dhariwal (2021), equation 17, lifted to end at `final`."""
+"""The cosine schedule (Nichol and Dhariwal 2021, equation 17) and the linear one (Ho et al.)."""
 
 import math
 
 import pytest
 import torch
 
-from ancestryvi.models.schedules import cosine_alpha_bar
+from ancestryvi.models.schedules import cosine_alpha_bar, linear_alpha_bar
 
 STEPS = [1, 2, 5, 10, 20, 50, 100]
 
@@ -53,3 +53,19 @@ def test_is_float64_whatever_the_default():
     """1 - abar_1 is small: rounding abar to float32 before the betas would cost digits."""
     torch.set_default_dtype(torch.float32)
     assert cosine_alpha_bar(3).dtype == torch.float64
+    assert linear_alpha_bar(3).dtype == torch.float64
+
+
+@pytest.mark.parametrize("n_steps", STEPS)
+def test_linear_schedule_is_the_product_of_evenly_spaced_betas(n_steps):
+    """abar_t = prod_s (1 - beta_s), beta from 1e-4 to 0.02 in T values (Ho et al., section 4)."""
+    expected = [1.0]
+    for step in range(n_steps):
+        beta = 1e-4 + (0.02 - 1e-4) * step / max(1, n_steps - 1)
+        expected.append(expected[-1] * (1.0 - beta))
+    assert linear_alpha_bar(n_steps).tolist() == pytest.approx(expected, rel=1e-13)
+
+
+@pytest.mark.parametrize(("n_steps", "end"), [(5, 0.951), (10, 0.904), (20, 0.817), (100, 0.364)])
+def test_the_end_of_the_linear_schedule_depends_on_the_number_of_steps(n_steps, end):
+    assert linear_alpha_bar(n_steps)[-1].item() == pytest.approx(end, abs=5e-4)

@@ -14,6 +14,7 @@ from ancestryvi.report.figures import _spread
 from ancestryvi.report.palette import MISSING_STYLE, REFERENCE_STYLE
 
 LABELS = ["population", "region"]
+POPULATIONS = ["GBR", "TSI", "FIN", "YRI", "LWK", "JPT"]  # in the order of the clusters
 
 
 def points(figure):
@@ -102,6 +103,16 @@ def test_names_do_not_cover_each_other(n):
     assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
+def test_names_of_close_groups_do_not_run_into_one_word(table):
+    pair = table.iloc[[0, 1, 100, 101]].copy()
+    pair[["ddvi1", "ddvi2"]] = [[0.0, 0.0], [0.0, 1.0], [0.04, 0.0], [0.04, 1.0]]
+    figure = embedding_figure(pair, LABELS)
+    figure.draw_without_rendering()
+    a, b = (text.get_window_extent() for text in figure.axes[0].texts)
+    gaps = [max(a.x0, b.x0) - min(a.x1, b.x1), max(a.y0, b.y0) - min(a.y1, b.y1)]
+    assert gaps[0] > 6 or gaps[1] > 2.5  # pixels, at a height of about 10
+
+
 def test_a_name_stands_at_the_medoid_when_there_is_room(table):
     figure = embedding_figure(table, LABELS)
     extent = table[["ddvi1", "ddvi2"]].max().max() - table[["ddvi1", "ddvi2"]].min().min()
@@ -162,6 +173,16 @@ def test_a_reference_map_lies_beneath_with_its_names_in_grey(table):
     assert to_hex(lowest.get_facecolor()[0]) == REFERENCE_STYLE.color
     assert sorted(names(figure)) == ["5", "FIN", "GBR", "LWK", "TSI", "YRI"]
     assert legend(figure) == ["cluster", "5", "reference map"]
+
+
+def test_a_reference_map_of_named_clusters_has_their_names(table):
+    reference = table[table["ddvi1"].notna()].drop(columns=LABELS)
+    projected = reference[reference["cluster"] == 5].assign(cluster="JPT")
+    assert names(embedding_figure(projected, background=reference)) == ["JPT"]
+    named = reference.assign(cluster=reference["cluster"].map(dict(enumerate(POPULATIONS))))
+    figure = embedding_figure(projected, background=named)
+    assert sorted(names(figure)) == sorted(POPULATIONS)
+    assert legend(figure) == ["cluster", "JPT", "reference map"]
 
 
 @pytest.mark.parametrize("rows", [[], [0], [0, 1]])

@@ -1,4 +1,5 @@
 import json
+import math
 import re
 from html.parser import HTMLParser
 
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 from plotly.offline import get_plotlyjs
 
-from ancestryvi.evaluate import clustering_metrics
+from ancestryvi.evaluate import assignment_entropy, clustering_metrics, map_metrics
 from ancestryvi.report import ReportContent, category_styles, colouring, write_report
 from ancestryvi.report.palette import MISSING_STYLE
 
@@ -77,6 +78,16 @@ class Page(HTMLParser):
 
     def table_under(self, first_row):
         return next(t for t in self.tables if t and t[0] == first_row)
+
+
+@pytest.fixture
+def uncertain(table):
+    """The table with spread and entropy, and the probabilities behind it."""
+    p = np.random.default_rng(2).dirichlet(np.full(6, 0.05), size=len(table))
+    p[table["ddvi1"].isna()] = np.nan
+    table.insert(5, "spread", np.linspace(0.1, 0.7, len(table)))
+    table.insert(6, "entropy", assignment_entropy(p))
+    return {"table": table, "probabilities": pd.DataFrame(p, columns=list("012345"))}
 
 
 @pytest.fixture
@@ -334,6 +345,110 @@ def test_scores_without_a_group_stand_alone(page, table):
     page = page(table=table, label_columns=["population"], metrics={"nmi": 0.75})
     assert page.table_under(["", "this map", ""])[1][:2] == ["NMI", "0.750"]
     assert "perfect split" not in page.words
+
+
+def test_every_score_has_a_name(page, table):
+    scores = clustering_metrics(table["population"], table["cluster"])
+    scores |= map_metrics(table[["ddvi1", "ddvi2"]], table[["ddvi1", "ddvi2"]], table["population"])
+    page = page(table=table, label_columns=["population"], metrics=scores)
+    names = [row[0] for row in page.table_under(["", "this map", ""])[1:]]
+    assert len(names) == len(set(names)) == len(scores)
+    assert not {"", *scores} & set(names)
+
+
+# ---- uncertainty ---------------------------------------------------------------------------
+
+
+def naive_entropy(row):
+    return -sum(p * math.log(p) for p in row if p > 0)
+
+
+def test_the_most_uncertain_samples_are_listed_with_their_two_clusters(page, uncertain):
+    page = page(**uncertain, label_columns=LABELS)
+    table, p = uncertain["table"], uncertain["probabilities"].to_numpy()
+    placed = [i for i in range(120) if np.isfinite(p[i, 0])]
+    entropy = {i: naive_entropy(p[i]) for i in placed}
+    head = [
+        *["sample", "population", "entropy", "spread"],
+        *["cluster", "probability", "next cluster", "probability"],
+    ]
+    rows = page.table_under(head)[1:]
+    worst = sorted(placed, key=lambda i: -entropy[i])[:20]
+    assert [row[0] for row in rows] == [table["sample_id"][i] for i in worst]
+    for i, row in zip(worst, rows, strict=True):
+        first, second = sorted(range(6), key=lambda k: -p[i, k])[:2]
+        assert row[1:4] == [
+            table["population"][i] or "", f"{entropy[i]:.3f}", f"{table['spread'][i]:.3f}"
+        ]  # fmt: skip
+        assert row[4:] == [
+            str(first), f"{p[i, first]:.3f}", str(second), f"{p[i, second]:.3f}"
+        ]  # fmt: skip
+    n = sum(value > 0.1 for value in entropy.values())
+    assert 20 < n < 118
+    assert f"{n} of 118 samples have an entropy above 0.1; the 20 highest:" in page.words
+
+
+def test_fewer_uncertain_samples_than_the_list_has_room_for(page, table):
+    p = np.zeros((120, 2))
+    p[:, 0] = 1
+    p[7], p[9] = (0.6, 0.4), (0.3, 0.7)
+    page = page(table=table, probabilities=pd.DataFrame(p, columns=["YRI", "GBR"]))
+    assert page.table_under(
+        ["sample", "entropy", "cluster", "probability", "next cluster", "probability"]
+    )[1:] == [
+        ["S007", "0.673", "YRI", "0.600", "GBR", "0.400"],
+        ["S009", "0.611", "GBR", "0.700", "YRI", "0.300"],
+    ]
+    assert "2 of 120 samples have an entropy above 0.1:" in page.words
+
+
+def test_certain_samples_are_not_listed(page, table):
+    p = np.tile([0.99, 0.01], (120, 1))  # 0.056 nats
+    page = page(table=table, probabilities=pd.DataFrame(p, columns=["0", "1"]))
+    assert "Most uncertain samples" not in page.headings
+
+
+def test_spread_and_entropy_stand_under_the_pointer_and_can_be_chosen(page, uncertain):
+    page = page(**uncertain, label_columns=LABELS)
+    shown = uncertain["table"][uncertain["table"]["ddvi1"].notna()]
+    options = [attributes for tag, attributes in page.elements if tag == "option"]
+    titles = [page.data["columns"][int(option["value"])]["title"] for option in options]
+    assert titles == ["population", "region", "cluster", "probability", "spread", "entropy"]
+    for name in ("spread", "entropy"):
+        assert page.column(name)["kind"] == "values"
+        assert page.column(name)["values"] == pytest.approx(list(shown[name]), rel=1e-4)
+
+
+def test_the_reader_is_told_what_spread_and_entropy_are_where_they_are_given(page, uncertain):
+    words = page(**uncertain).words
+    assert "Spread is how far from its place on the map a sample could be" in words
+    assert "log 6 = 1.79 is a guess among all 6 clusters" in words
+    words = page(table=uncertain["table"].drop(columns="spread")).words
+    assert "log K is a guess among all K clusters" in words
+    assert "Spread is" not in words
+    assert "Entropy" not in page(table=uncertain["table"].drop(columns=["spread", "entropy"])).words
+
+
+def test_clusters_of_a_model_fitted_with_labels_go_by_their_names(page, table):
+    classes = ["Tuscany", "Kyoto", "Ibadan", "Lahore", "Lima", "Oslo"]
+    table["cluster"] = table["cluster"].map(dict(enumerate(classes)))
+    page = page(table=table, label_columns=LABELS)
+    assert page.column("cluster")["names"] == sorted(classes)
+    counts = next(t for t in page.tables if t[0][-1] == "all")
+    assert sorted(counts[0][2:-1]) == sorted(classes)
+
+
+def test_a_reference_map_of_named_clusters_is_embedded_with_the_names(page, table):
+    reference = table[table["ddvi1"].notna()].drop(columns=LABELS)
+    projected = reference.head(3)
+    assert page(table=projected, background=reference).data["background"]["names"] == []
+    named = reference.assign(cluster=reference["cluster"].map("class {:.0f}".format))
+    background = page(table=projected, background=named).data["background"]
+    assert background["names"] == [f"class {k}" for k in range(6)]
+    assert [background["names"][code] for code in background["codes"]] == list(named["cluster"])
+
+
+# ---- quality control, provenance -----------------------------------------------------------
 
 
 def test_every_count_of_the_quality_control_is_shown(page, table):

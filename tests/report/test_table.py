@@ -9,6 +9,7 @@ from ancestryvi.report.table import (
     category_names,
     medoids,
     placed,
+    reference_names,
     trailing_labels,
 )
 
@@ -113,3 +114,20 @@ def test_medoids_are_samples_nearest_the_median(table):
 def test_trailing_labels_are_the_columns_after_probability(table):
     assert trailing_labels(table) == ["population", "region"]
     assert trailing_labels(table.drop(columns="probability")) == []
+
+
+def test_spread_and_entropy_are_no_labels(table):
+    table.insert(5, "spread", 0.1)
+    table.insert(6, "entropy", 0.2)
+    assert trailing_labels(table) == ["population", "region"]
+    assert colouring(table, trailing_labels(table)).column == "population"
+
+
+def test_a_reference_map_is_named_by_labels_then_by_named_clusters(table):
+    assert reference_names(table).column == "population"
+    clusters = table[["ddvi1", "ddvi2", "cluster"]]
+    assert reference_names(clusters) is None
+    named = clusters.assign(cluster=table["cluster"].map("class {:.0f}".format))
+    assert reference_names(named[table["cluster"].notna()]).categories == [
+        f"class {k}" for k in range(6)
+    ]

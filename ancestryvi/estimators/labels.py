@@ -1,0 +1,58 @@
+"""Labels of some samples, as indices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+def encode_labels(y: Any, n_samples: int) -> tuple[NDArray[np.int64], NDArray[Any]] | None:
+    """Index of each label, -1 where it is missing, and the sorted labels; None without any label.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,), or None
+        Strings or integers; None, NaN and the integer -1 are missing.
+    n_samples : int
+
+    Raises
+    ------
+    ValueError
+        If y has another shape, holds fractions, or mixes strings and numbers.
+
+    Examples
+    --------
+    >>> encode_labels(["YRI", None, "CEU", "YRI"], 4)
+    (array([ 1, -1,  0,  1]), array(['CEU', 'YRI'], dtype=object))
+    >>> encode_labels([-1, -1], 2)
+    """
+    if y is None:
+        return None
+    values = np.asarray(y, dtype=object)
+    if values.shape != (n_samples,):
+        raise ValueError(
+            f"y must hold one label for each of the {n_samples} samples; got shape {values.shape}."
+        )
+    labels = pd.Series(values)
+    missing = labels.isna() | (labels.map(lambda label: not isinstance(label, str) and label == -1))
+    given = labels[~missing]
+    if given.empty:
+        return None
+    is_text = given.map(lambda label: isinstance(label, str))
+    if is_text.any() and not is_text.all():
+        raise ValueError("y mixes strings and numbers; make its labels one or the other.")
+    if not is_text.any():
+        whole = given.map(lambda label: float(label).is_integer())
+        if not whole.all():
+            raise ValueError(
+                f"y holds {given[~whole].iloc[0]!r}, which is no label; labels are strings or "
+                "whole numbers, and None, NaN or -1 where there is none."
+            )
+        given = given.astype(np.int64)
+    classes, found = np.unique(given.to_numpy(), return_inverse=True)
+    codes = np.full(n_samples, -1, np.int64)
+    codes[(~missing).to_numpy()] = found
+    return codes, classes
