@@ -5,8 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ancestryvi import GenotypePCA, read_genotypes, read_scores
+from ancestryvi.evaluate import confidence_interval
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -30,6 +37,45 @@ class DataSet:
 
     def labels(self, data: Path) -> str:
         return str(data / self.folder / "samples.tsv")
+
+
+def by_name(name: str) -> DataSet:
+    """The data set of this name."""
+    return next(data_set for data_set in DATA_SETS if data_set.name == name)
+
+
+def features(data_set: DataSet, data: Path) -> tuple[np.ndarray, np.ndarray]:
+    """PC scores of a data set, with default settings where it is genotypes, and populations."""
+    table = pd.read_csv(data_set.labels(data), sep="\t", index_col=0, keep_default_na=False)
+    paths = data_set.paths(data)
+    if data_set.pattern == "pcs.tsv":
+        scores = read_scores(paths[0])
+        return scores.to_numpy(), table.loc[scores.index, "population"].to_numpy()
+    genotypes = read_genotypes(paths)
+    populations = table.loc[genotypes.sample_ids, "population"].to_numpy()
+    return GenotypePCA().fit_transform(genotypes), populations
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Mean and 95 % t-interval."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
+    mean, half = confidence_interval(values)
+    return f"{mean:.{digits}f} ± {half:.{digits}f}"
+
+
+def markdown(rows: list[dict[str, object]]) -> str:
+    """A table of rows that have the same keys."""
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    lines += ["| " + " | ".join(map(str, row.values())) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def write(name: str, text: str) -> None:
+    """Keep and print what a benchmark found."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+    print(text)
 
 
 DATA_SETS = [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from common import DATA_SETS, RESULTS, machine, parser
+from common import by_name, machine, parser, write
 
 from ancestryvi import AncestryDDVI, read_genotypes
 from ancestryvi.evaluate import confidence_interval
@@ -19,7 +19,7 @@ from ancestryvi.evaluate import confidence_interval
 
 def main() -> None:
     options = parser(__doc__ or "").parse_args()
-    data_set = next(d for d in DATA_SETS if d.name == "1000g-26pop")
+    data_set = by_name("1000g-26pop")
     genotypes = read_genotypes(data_set.paths(options.data))
     table = pd.read_csv(data_set.labels(options.data), sep="\t", index_col=0)
     populations = table.loc[genotypes.sample_ids, "population"].to_numpy()
@@ -48,9 +48,7 @@ def main() -> None:
         f"{data_set.n_clusters}.\n\n| seed | training | projected | difference, points |\n"
         "|---|---|---|---|\n" + "\n".join(lines) + f"\n| mean |  |  | {mean:+.1f} ± {half:.1f} |\n"
     )
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "projection.md").write_text(text, encoding="utf-8")
-    print(text)
+    write("projection", text)
 
 
 if __name__ == "__main__":

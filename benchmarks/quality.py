@@ -15,15 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from common import DATA_SETS, RESULTS, DataSet, machine, parser
+from common import DATA_SETS, DataSet, machine, markdown, parser, spread, write
 from sklearn.cluster import KMeans
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import normalized_mutual_info_score as nmi
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import cross_val_predict
 from umap import UMAP
-
-from ancestryvi.evaluate import confidence_interval
 
 CLI = [sys.executable, "-c", "from ancestryvi.cli import main; main()"]
 
@@ -64,12 +62,6 @@ def ordinary_tools(
     }
 
 
-def spread(values: list[float]) -> str:
-    """Mean and 95 % t-interval."""
-    mean, half = confidence_interval(values)
-    return f"{mean:.3f} ± {half:.3f}"
-
-
 def main() -> None:
     options = parser(__doc__ or "").parse_args()
     warnings.simplefilter("ignore")
@@ -102,22 +94,14 @@ def main() -> None:
                 "MB": f"{max(run['peak_mb'] for run in runs):.0f}",
             }
         )
-    table = pd.DataFrame(rows)
-    lines = [
-        "| " + " | ".join(table.columns) + " |",
-        "|" + "---|" * len(table.columns),
-        *("| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)),
-    ]
     text = (
         f"`python benchmarks/quality.py --seeds {options.seeds}` on {machine()}.\n\n"
         "NMI with population labels, mean and 95 % t-interval over seeds; s: median wall time of "
         "the whole `embed` process; MB: its peak memory. superpopulations: what a perfect split "
         "into superpopulations would score. LDA: linear discriminants on the same PCs, 5-fold "
-        "cross-validated, which do see labels.\n\n" + "\n".join(lines) + "\n"
+        "cross-validated, which do see labels.\n\n" + markdown(rows)
     )
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "quality.md").write_text(text, encoding="utf-8")
-    print(text)
+    write("quality", text)
 
 
 if __name__ == "__main__":

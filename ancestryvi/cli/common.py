@@ -96,8 +96,8 @@ labels_options = [
     click.option(
         "--labels",
         type=click.Path(),
-        help="Table of samples (TSV or CSV with a header), joined by sample id. Used for colours "
-        "and metrics, never for fitting.",
+        help="Table of samples (TSV or CSV with a header), joined by sample id, for colours and "
+        "metrics.",
     ),
     click.option("--label-id", help="Column of sample ids in --labels, if not found by name."),
     click.option(

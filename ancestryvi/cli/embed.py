@@ -110,6 +110,46 @@ model_options = [
         help="How to make the map.",
     ),
     click.option(
+        "--learn-labels",
+        is_flag=True,
+        help="Clusters are the labels of --label-column: fit with them, and assign the samples "
+        "without one (semi-supervised). --n-clusters is then their number.",
+    ),
+    click.option(
+        "--prior",
+        type=click.Choice(["auto", "mixture", "normal", "pinwheel", "swiss_roll", "square"]),
+        default="auto",
+        show_default=True,
+        help="Prior of the map; 'auto' is a mixture, whose components are the clusters. The "
+        "others are fixed shapes, whose parts are the clusters.",
+    ),
+    click.option(
+        "--clustering",
+        type=click.Choice(["mixture", "latent_class"]),
+        default="mixture",
+        show_default=True,
+        help="Clusters as parts of the prior, or by an explicit class variable.",
+    ),
+    click.option(
+        "--sleep",
+        type=click.Choice(["full", "latent", "none"]),
+        default="full",
+        show_default=True,
+        help="Wake-sleep, wake-sleep in latent space, or the ELBO alone.",
+    ),
+    click.option(
+        "--n-diffusion-steps",
+        type=click.IntRange(1),
+        default=10,
+        show_default=True,
+        help="Number T of diffusion steps of the posterior.",
+    ),
+    click.option(
+        "--preset",
+        type=click.Choice(["reference"]),
+        help="The genotype algorithm as the authors of DDVI coded it, for comparison.",
+    ),
+    click.option(
         "--seed",
         type=click.IntRange(0),
         default=0,
@@ -152,6 +192,10 @@ def embed(
     from ancestryvi.cli.outputs import OUTPUTS
     from ancestryvi.persistence import whole_directory
 
+    if parameters["learn_labels"] and labels is None:
+        raise click.UsageError("--learn-labels needs --labels.")
+    if parameters["learn_labels"] and parameters["preset"]:
+        raise click.UsageError("The reference preset has no use for labels; drop --learn-labels.")
     with Notes() as notes, whole_directory(out, overwrite=force, owned=OUTPUTS) as staging:
         from ancestryvi.cli.inputs import read_cohort
 
@@ -195,15 +239,27 @@ def _embed(
     if is_scores:
         n_pcs = parameters["n_pcs"]
         data = leading_scores(data, None if n_pcs == "auto" else n_pcs)
+    taught = None
+    if parameters["learn_labels"]:
+        taught = cohort.labels[cohort.label_column].to_numpy(object)
+        notes.add(
+            f"Fitted with the labels of {cohort.label_column!r}; scores against it are of labels "
+            "that the fit has seen."
+        )
     model = AncestryDDVI(
         parameters["n_clusters"],
+        prior=parameters["prior"],
+        clustering=parameters["clustering"],
+        sleep=None if parameters["sleep"] == "none" else parameters["sleep"],
+        n_diffusion_steps=parameters["n_diffusion_steps"],
+        preset=parameters["preset"],
         n_epochs=parameters["n_epochs"],
         input="features" if is_scores else "genotypes",
         pca=None if is_scores else pca,
         device=parameters["device"],
         random_state=parameters["seed"],
         progress=True,
-    ).fit(data)
+    ).fit(data, taught)
     clock.lap("components and training")
     placed = model.project(data)
     scores = placed.scores
@@ -229,8 +285,9 @@ def _embed(
         n_pcs = parameters["n_pcs"]
         if n_pcs != "auto" and scores.shape[1] < n_pcs:
             notes.add(f"{n_pcs} principal components were asked for; {scores.shape[1]} exist.")
+    classes = getattr(model, "classes_", None)
     n_empty = min(parameters["n_clusters"], len(scores)) - model.n_clusters_
-    if n_empty > 0:
+    if n_empty > 0 and classes is None and parameters["prior"] in ("auto", "mixture"):
         notes.add(f"{n_empty} of the clusters asked for own no sample and were dropped.")
     result = Result(
         title="Map of ancestry",
@@ -238,6 +295,8 @@ def _embed(
         embedding=placed.embedding,
         probabilities=placed.probabilities,
         labels=placed.labels,
+        spread=placed.spread,
+        class_names=None if classes is None else [str(name) for name in classes],
         scores=scores,
         qc=qc,
         history={name: model.history_[name] for name in model.history_},

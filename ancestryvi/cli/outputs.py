@@ -83,7 +83,7 @@ class Result:
     labels: NDArray[np.int64]
     scores: NDArray[np.float64]
     qc: pd.DataFrame
-    spread: NDArray[np.float64] | None = None
+    spread: NDArray[np.float64]
     class_names: Sequence[str] | None = None
     call_rate: NDArray[np.float64] | None = None
     variants: pd.DataFrame | None = None
@@ -103,10 +103,9 @@ class Result:
             **{f"ddvi{i + 1}": column for i, column in enumerate(self.embedding.T)},
             "cluster": clusters.reindex(self.labels).array,  # there is no -1: missing
             "probability": self.probabilities.max(axis=1),
+            "spread": self.spread,
+            "entropy": assignment_entropy(self.probabilities),
         }
-        if self.spread is not None:
-            columns["spread"] = self.spread
-        columns["entropy"] = assignment_entropy(self.probabilities)
         table = pd.DataFrame(columns)
         for name in self.cohort.labels.columns:
             table[name] = self.cohort.labels[name].to_numpy()

@@ -223,7 +223,7 @@ class AncestryDDVI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         """
         self._check_parameters()
         features = self._fit_features(as_genotypes(X) if is_path(X) else X)
-        labels = encode_labels(y, len(features))
+        labels = encode_labels(y, len(features)) if self.preset is None else None
         fitted = ~np.isnan(features).any(axis=1)
         if self.pca_ is not None:
             fitted &= self.pca_.fit_samples_

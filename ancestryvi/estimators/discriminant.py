@@ -131,7 +131,7 @@ def _maximise(
     second = (features * responsibilities.sum(axis=1)[:, None]).T @ features
     scatter = second - (means * sizes[:, None]).T @ means
     diagonal = np.diag(scatter)
-    floor = 1e-6 * features.var() * total
+    floor = 1e-6 * (features.var() or 1.0) * total
     pooled = (scatter + n_features * np.diag(diagonal) / total + floor * np.eye(n_features)) / (
         total + n_features
     )

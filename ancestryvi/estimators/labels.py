@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def encode_labels(y: Any, n_samples: int) -> tuple[NDArray[np.int64], NDArray[An
     if is_text.any() and not is_text.all():
         raise ValueError("y mixes strings and numbers; make its labels one or the other.")
     if not is_text.any():
-        whole = given.map(lambda label: float(label).is_integer())
+        whole = given.map(_is_whole)
         if not whole.all():
             raise ValueError(
                 f"y holds {given[~whole].iloc[0]!r}, which is no label; labels are strings or "
@@ -56,3 +57,8 @@ def encode_labels(y: Any, n_samples: int) -> tuple[NDArray[np.int64], NDArray[An
     codes = np.full(n_samples, -1, np.int64)
     codes[(~missing).to_numpy()] = found
     return codes, classes
+
+
+def _is_whole(label: Any) -> bool:
+    """Whether a label is a whole number, of a size that integers of numpy hold."""
+    return isinstance(label, Real) and float(label).is_integer() and abs(label) < 2**63

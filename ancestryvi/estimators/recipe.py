@@ -27,7 +27,15 @@ from ancestryvi.models.reference import ReferenceDDVI
 from ancestryvi.models.shapes import SHAPES
 from ancestryvi.training import History, Phase, one_thread, resolve_device, train_phase
 from ancestryvi.training.reference import reference_phases
-from ancestryvi.training.wake_sleep import Weights, dreaming, layout, wake_sleep, warm_start
+from ancestryvi.training.wake_sleep import (
+    SETTLED_RATE,
+    WAKE_SLEEP_RATE,
+    Weights,
+    dreaming,
+    layout,
+    wake_sleep,
+    warm_start,
+)
 
 PHASE_SHARES = {"layout": 0.08, "warm start": 0.6, "dreaming": 0.12, "wake-sleep": 0.2}
 """Shares of the epochs that phases get, those that a variant has no use for left out."""
@@ -112,6 +120,7 @@ class Recipe:
                     noise,
                     sleep=self.sleep,
                     n_sleep_steps=self.n_sleep_steps,
+                    rate=SETTLED_RATE if self.pretrain and fixed is None else WAKE_SLEEP_RATE,
                 )
             )
         if labels is not None:

@@ -15,9 +15,12 @@ from ancestryvi.training.loop import Objective, Phase, adam
 LAYOUT_RATE = 2e-3
 WARM_START_RATE = 5e-3
 DREAMING_RATE = 1e-3
-WAKE_SLEEP_RATE = 1e-4
-"""Peak learning rates. The wake-sleep rate is low because generative model and posterior chase each
-other: at 5e-4 the bound falls before it rises, at 1e-4 it rises from the start."""
+WAKE_SLEEP_RATE = 1e-3
+SETTLED_RATE = 1e-4
+"""Peak learning rates. Where a warm start has settled the map and a mixture has been fitted to it,
+wake-sleep refines at a low rate, because generative model and posterior chase each other: at 5e-4
+the bound falls before it rises, at 1e-4 it rises from the start. A fixed prior, or no warm start,
+leaves the learning to wake-sleep, at a rate that can do it."""
 
 WARM_UP = 0.3
 """Share of the warm start over which the weight of the prior terms rises from 0 to `beta_reg`."""
@@ -119,6 +122,7 @@ def wake_sleep(
     *,
     sleep: str | None = "full",
     n_sleep_steps: int = 1,
+    rate: float = WAKE_SLEEP_RATE,
 ) -> Phase:
     """Climb the ELBO, and keep the posterior right on dreams.
 
@@ -134,6 +138,8 @@ def wake_sleep(
         posterior whose reverse steps do not see x (appendix B). None: the ELBO alone.
     n_sleep_steps : int
         Sleep steps for each wake step, m of algorithm 1; "full" only.
+    rate : float
+        Peak learning rate.
     """
 
     def loss(x: Tensor, done: float, labels: Tensor | None = None) -> Mapping[str, Tensor]:
@@ -161,10 +167,10 @@ def wake_sleep(
 
     phi = list(model.posterior.parameters())
     theta = model.generative_parameters()
-    objectives = [Objective("wake", loss, [adam([*theta, *phi], WAKE_SLEEP_RATE)])]
+    objectives = [Objective("wake", loss, [adam([*theta, *phi], rate)])]
     if sleep == "full":
         # Adam's steps do not depend on the scale of a loss, so the weight scales the rate
-        optimizer = adam(phi, weights.beta_diff * WAKE_SLEEP_RATE)
+        optimizer = adam(phi, weights.beta_diff * rate)
         objectives.append(
             Objective("sleep", sleep_loss, [optimizer], repeats=lambda epoch: n_sleep_steps)
         )

@@ -162,6 +162,7 @@ def test_a_label_column_cannot_be_one_of_ours(name, cohort, embedded, fails, tmp
 def result_of_three(**more):
     """A sample of each of two clusters, and one without a place."""
     nan = np.nan
+    more = {"spread": np.array([0.5, 0.25, nan]), **more}
     return Result(
         title="Three",
         cohort=Cohort(None, ["s1", "s2", "s3"], pd.DataFrame(index=["s1", "s2", "s3"]), None),
@@ -174,10 +175,10 @@ def result_of_three(**more):
     )
 
 
-def test_clusters_without_names_are_numbers_and_a_missing_spread_has_no_column():
+def test_clusters_without_names_are_numbers():
     table = result_of_three().table()
     assert list(table.columns) == [
-        "sample_id", "ddvi1", "ddvi2", "cluster", "probability", "entropy",
+        "sample_id", "ddvi1", "ddvi2", "cluster", "probability", "spread", "entropy",
     ]  # fmt: skip
     assert list(table["cluster"][:2]) == [1, 0]
     assert pd.isna(table["cluster"][2])
@@ -186,7 +187,7 @@ def test_clusters_without_names_are_numbers_and_a_missing_spread_has_no_column()
 
 
 def test_clusters_of_a_model_fitted_with_labels_are_written_by_name(tmp_path):
-    result = result_of_three(class_names=["GBR", "YRI"], spread=np.array([0.5, 0.25, np.nan]))
+    result = result_of_three(class_names=["GBR", "YRI"])
     write_result(tmp_path, result, {"command": "ancestryvi"}, [])
     lines = (tmp_path / "embedding.tsv").read_text().splitlines()
     assert lines == [
@@ -292,3 +293,69 @@ def test_force_replaces_an_earlier_run_and_keeps_other_files(embedded, cohort, r
     assert (out / "notes.txt").read_text() == "mine"
     assert not (out / "metrics.json").exists()  # it belonged to the labels of the earlier run
     assert not np.allclose(map_of(out), map_of(embedded.out))
+
+
+# ----------------------------------------------------------------------- labels, and variants
+
+
+@pytest.fixture(scope="module")
+def taught(embedded, run, tmp_path_factory):
+    """`embed` that learns the labels, which half of the samples have; and what it said."""
+    out = tmp_path_factory.mktemp("taught") / "map"
+    result = run(
+        "embed", embedded.vcf, "--labels", embedded.labels, "--learn-labels",
+        "--n-epochs", 60, "--out", out,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    return out, result.stderr
+
+
+def test_learned_labels_are_given_to_the_samples_without_one(taught, cohort):
+    out, stderr = taught
+    table = pd.read_csv(out / "embedding.tsv", sep="\t")
+    hidden = table["population"].isna()
+    assert hidden.sum() == 20
+    truth = np.array(cohort.populations, object)
+    assert (table["cluster"] == truth)[hidden].mean() > 0.9
+    p = pd.read_csv(out / "responsibilities.tsv", sep="\t", index_col=0)
+    assert list(p.columns) == ["A", "B", "C", "D"]
+    assert_array_equal(p.columns[p.to_numpy().argmax(axis=1)], table["cluster"])
+    assert "Fitted with the labels of 'population'" in stderr
+    assert "labels that the fit has seen" in (out / "report.html").read_text(encoding="utf-8")
+    assert AncestryDDVI.load(out / "model").classes_.tolist() == ["A", "B", "C", "D"]
+
+
+def test_a_model_of_labels_places_and_names_new_samples(taught, cohort, run, tmp_path):
+    new = cohort.take(slice(1, None, 3)).vcf(tmp_path / "new.vcf")
+    result = run("project", taught[0] / "model", new, "--out", tmp_path / "placed")
+    assert result.exit_code == 0, result.stderr
+    placed = pd.read_csv(tmp_path / "placed" / "embedding.tsv", sep="\t").set_index("sample_id")
+    first = pd.read_csv(taught[0] / "embedding.tsv", sep="\t").set_index("sample_id")
+    assert_array_equal(placed["cluster"], first.loc[placed.index, "cluster"])
+
+
+@pytest.mark.parametrize(
+    "options", [("--learn-labels",), ("--learn-labels", "--preset", "reference")]
+)
+def test_labels_to_learn_must_be_given_and_of_use(options, embedded, run):
+    given = () if len(options) == 1 else ("--labels", embedded.labels)
+    result = run("embed", embedded.vcf, *given, *options)
+    assert result.exit_code == 2
+    assert "labels" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "parameters"),
+    [
+        (("--sleep", "none"), {"sleep": None}),
+        (("--sleep", "latent", "--n-diffusion-steps", "4"), {"n_diffusion_steps": 4}),
+        (("--clustering", "latent_class"), {"clustering": "latent_class"}),
+        (("--prior", "square"), {"prior": "square"}),
+    ],
+)
+def test_variants_reach_the_model(options, parameters, embedded, run_quick, tmp_path):
+    run_quick(embedded.out / "pcs.tsv", *options, "--out", tmp_path / "map")
+    model = AncestryDDVI.load(tmp_path / "map" / "model")
+    assert parameters.items() <= model.get_params().items()
+    p = pd.read_csv(tmp_path / "map" / "responsibilities.tsv", sep="\t", index_col=0)
+    assert_allclose(p.sum(axis=1), 1.0, atol=1e-6)

@@ -271,6 +271,6 @@ def test_labels_with_a_slash_and_numbers_for_names(embed, embedded, cohort, tmp_
     rows = [f"{name},{i % 3},a/b" for i, name in enumerate(cohort.ids)]
     file = save(tmp_path / "labels.csv", ["IID,1,x/y", *rows])
     table, _ = embed(embedded.vcf, "--labels", file)
-    assert list(table.columns[5:]) == ["1", "x/y"]
+    assert list(table.columns[7:]) == ["1", "x/y"]
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["label_column"] == "1"

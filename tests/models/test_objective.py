@@ -154,13 +154,13 @@ def test_mean_of_the_elbo_is_equation_5_without_any_closed_form(random_ddvi, gen
 # ---- the denoising loss --------------------------------------------------------------------
 
 
-def naive_denoising_loss(model, x, z, noise):
+def naive_denoising_loss(model, x, z, noise, c=None):
     """-E_r[log q(z|y_1,x) - sum_{t>1} KL(r_t || q_t)] + KL(r(y_T|z) || q(y_T|x)), equation 9."""
     n_steps = model.posterior.diffusion.n_steps
     alpha_bar = [1.0]
     for t in range(1, n_steps + 1):
         alpha_bar.append(alpha_bar[-1] * (1 - model.posterior.diffusion.beta[t].item()))
-    encoding = model.posterior.encode(x.unsqueeze(0))
+    encoding = model.posterior.encode(x.unsqueeze(0), c)
     loss = 0.0
     for t in range(1, n_steps + 1):
         a, b = alpha_bar[t - 1], alpha_bar[t] / alpha_bar[t - 1]
@@ -174,25 +174,43 @@ def naive_denoising_loss(model, x, z, noise):
             precision = 1 / (1 - a) + b / (1 - b)
             r_mean = (math.sqrt(a) / (1 - a) * z[d] + math.sqrt(b) / (1 - b) * y[d]) / precision
             loss += kl_divergence(Normal(r_mean, precision**-0.5), q).item()
-    for d in range(model.n_latent):
+    for d in range(model.n_latent if model.posterior.conditional else 0):
         r = Normal(math.sqrt(alpha_bar[-1]) * z[d], math.sqrt(1 - alpha_bar[-1]))
         q = Normal(encoding.start_mean[0, d], encoding.start_log_scale[0, d].exp())
         loss += kl_divergence(r, q).item()
     return loss
 
 
+@pytest.mark.parametrize("conditional", [True, False])
+@pytest.mark.parametrize("classes", [True, False])
 @pytest.mark.parametrize("n_latent", [1, 2])
 @pytest.mark.parametrize("n_steps", [1, 2, 5])
-def test_denoising_loss_agrees_with_a_naive_loop(random_ddvi, generator, x, n_latent, n_steps):
-    """Equation 9, sample by sample and step by step."""
-    model = random_ddvi(n_latent=n_latent, n_steps=n_steps).requires_grad_(False)
+def test_denoising_loss_agrees_with_a_naive_loop(
+    random_ddvi, generator, x, n_latent, n_steps, classes, conditional
+):
+    """Equation 9, sample by sample and step by step; without its y_T term if q does not see x."""
+    model = random_ddvi(
+        n_latent=n_latent, n_steps=n_steps, classes=classes, conditional=conditional
+    ).requires_grad_(False)
     z = torch.randn(3, n_latent, generator=generator)
     noise = torch.randn(n_steps, 3, n_latent, generator=generator)
-    loss = model.denoising_loss(x, z, noise)
+    c = torch.eye(3)[[1, 0, 2]] if classes else None
+    loss = model.denoising_loss(x, z, noise, c)
     assert loss.shape == (3,)
     for row in range(3):
-        expected = naive_denoising_loss(model, x[row], z[row], noise[:, row])
+        part = None if c is None else c[[row]]
+        expected = naive_denoising_loss(model, x[row], z[row], noise[:, row], part)
         assert loss[row].item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_sleep_in_latent_space_needs_no_pairs(random_ddvi, generator, x, conditional):
+    """Without x in the reverse steps L_diff depends on z alone (appendix B); with x it does not."""
+    model = random_ddvi(conditional=conditional).requires_grad_(False)
+    z = torch.randn(3, 2, generator=generator)
+    noise = torch.randn(3, 3, 2, generator=generator)
+    change = model.denoising_loss(x, z, noise) - model.denoising_loss(x.flip(0) + 1, z, noise)
+    assert (change.abs() > 1e-3).all() if conditional else (change == 0).all()
 
 
 def expected_denoising_loss(model, x, z):

@@ -119,23 +119,61 @@ def test_a_row_does_not_depend_on_its_batch(random_ddvi, generator):
 def test_training_starts_from_the_posterior_of_aevb(generator):
     """Zero-initialised heads: every belief about z is the encoder's, and y_T is it, noised.
 
-    q(y_T | x) = E[r(y_T | z)] over the belief, so that the chain draws z from the belief: mean and
-    variance of z, which is linear in the noise, without an error.
+    q(y_T | x) is then r(y_T | z) averaged over the belief, whose moments two points give exactly.
     """
-    posterior = DiffusionPosterior(3, 2, GaussianDiffusion(cosine_alpha_bar(4)))
+    posterior = DiffusionPosterior(3, 2, GaussianDiffusion(cosine_alpha_bar(4, final=0.3)))
     encoding = posterior.encode(torch.randn(5, 3, generator=generator))
     y = torch.randn(5, 2, generator=generator)
     for t in range(1, 5):
         mean, variance = posterior.belief(encoding, y, t)
         torch.testing.assert_close(mean, encoding.mean)
         torch.testing.assert_close(variance, (2 * encoding.log_scale).exp())
-    # sigma points: the rows of the identity, one for each noise
-    n_noise = 5 * 2
-    points = torch.eye(n_noise).reshape(n_noise, 5, 1, 2).transpose(0, 1)
-    centre = posterior.infer(encoding, torch.zeros(5, 1, 2))
-    spread = posterior.infer(encoding, points.expand(-1, -1, 5, -1)) - centre
-    torch.testing.assert_close(centre, encoding.mean)
-    torch.testing.assert_close(spread.square().sum(0), (2 * encoding.log_scale).exp())
+    signs = torch.tensor([-1.0, 1.0]).reshape(2, 1, 1)
+    z = encoding.mean + signs * encoding.log_scale.exp()
+    means, variances = posterior.diffusion.marginal(z, 4)
+    torch.testing.assert_close(encoding.start_mean, means.mean(0))
+    expected = variances.mean(0) + means.var(0, unbiased=False)
+    torch.testing.assert_close((2 * encoding.start_log_scale).exp(), expected)
+
+
+# ---- reverse steps without x ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_unconditional_reverse_steps_know_y_and_not_x(random_ddvi, generator, classes):
+    """q(y_{t-1} | y_t) of appendix B: other rows give the same step; x moves y_T alone."""
+    posterior = random_ddvi(conditional=False, classes=classes).posterior
+    c = torch.eye(3)[[1, 1, 0, 2]] if classes else None
+    first, second = (posterior.encode(torch.randn(4, 3, generator=generator), c) for _ in range(2))
+    y = torch.randn(4, 2, generator=generator)
+    for t in range(1, 4):
+        for a, b in zip(
+            posterior.reverse_step(first, y, t), posterior.reverse_step(second, y, t), strict=True
+        ):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+    assert ((first.start_mean - second.start_mean).abs() > 1e-3).all()
+    noise = torch.randn(4, 4, 2, generator=generator)
+    z = posterior.infer(first, noise) - posterior.infer(second, noise)
+    assert (z.abs() > 1e-6).all()
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 7])
+def test_unconditional_chain_reverses_r_under_a_standard_normal_prior(generator, n_steps):
+    """Zero denoiser: q(y_{t-1} | y_t) = r(y_{t-1} | y_t) for z ~ N(0, I) (appendix B).
+
+    Then every y_t is standard normal, and y_{t-1} given y_t the regression of two such variables of
+    correlation rho = sqrt(1 - beta_t): N(rho y_t, 1 - rho^2).
+    """
+    posterior = DiffusionPosterior(
+        3, 2, GaussianDiffusion(cosine_alpha_bar(n_steps)), conditional=False
+    )
+    encoding = posterior.encode(torch.randn(5, 3, generator=generator))
+    y = torch.randn(5, 2, generator=generator)
+    for t in range(1, n_steps + 1):
+        rho = (1 - posterior.diffusion.beta[t]).sqrt()
+        mean, variance = posterior.reverse_step(encoding, y, t)
+        torch.testing.assert_close(mean, rho * y)
+        torch.testing.assert_close(variance, (1 - rho**2).expand_as(y))
 
 
 @pytest.mark.parametrize("push", [-1e6, 1e6])

@@ -11,7 +11,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ancestryvi.exceptions import TrainingError
-from ancestryvi.training import History, Objective, Phase, train_phase
+from ancestryvi.training import History, Objective, Phase, adam, train_phase
 from ancestryvi.training.loop import MAX_GRADIENT_NORM, batches, warmup_cosine
 
 
@@ -74,13 +74,14 @@ def test_learning_rate_rises_over_a_tenth_and_falls_to_zero():
 class NaiveAdam:
     """Kingma and Ba (2015), algorithm 1, after shortening a long gradient."""
 
-    def __init__(self, size):
+    def __init__(self, size, max_norm=MAX_GRADIENT_NORM):
         self.m, self.v, self.t = np.zeros(size), np.zeros(size), 0
+        self.max_norm = max_norm
 
     def move(self, gradient, rate):
         norm = np.linalg.norm(gradient)
-        if norm > MAX_GRADIENT_NORM:
-            gradient = gradient * MAX_GRADIENT_NORM / norm
+        if norm > self.max_norm:
+            gradient = gradient * self.max_norm / norm
         self.t += 1
         self.m = 0.9 * self.m + 0.1 * gradient
         self.v = 0.999 * self.v + 0.001 * gradient**2
@@ -102,9 +103,12 @@ def test_objectives_take_turns_each_with_its_own_adam(x):
     def sleep(batch, done):
         return {"loss": ((b - 1.0) ** 4).sum()}
 
-    objectives = [Objective("wake", [a, b], wake), Objective("sleep", [b], sleep, weight=0.3)]
+    objectives = [
+        Objective("wake", wake, [adam([a, b], 0.05)]),
+        Objective("sleep", sleep, [adam([b], 0.3 * 0.05)]),
+    ]
     naive_a, naive_b = a.detach().numpy().copy(), b.detach().numpy().copy()
-    run(Phase("test", 3, objectives, 0.05), x)
+    run(Phase("test", 3, objectives), x)
 
     order, wake_adam, sleep_adam = generator(), NaiveAdam(6), NaiveAdam(3)
     norms = []
@@ -138,8 +142,11 @@ def test_a_step_moves_the_parameters_of_its_objective_alone(x):
         trace.append((a.item(), b.item()))
         return {"loss": (a**2 + b**2 + c**2).sum()}
 
-    objectives = [Objective("first", [a], first), Objective("second", [b], second)]
-    run(Phase("test", 5, objectives, 0.1), x, batch_size=10)
+    objectives = [
+        Objective("first", first, [adam([a], 0.1)]),
+        Objective("second", second, [adam([b], 0.1)]),
+    ]
+    run(Phase("test", 5, objectives), x, batch_size=10)
     for turn, (before, after) in enumerate(pairwise(trace)):
         still, moving = (1, 0) if turn % 2 == 0 else (0, 1)
         assert after[still] == before[still]
@@ -147,13 +154,148 @@ def test_a_step_moves_the_parameters_of_its_objective_alone(x):
     assert c.item() == 1.0
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
-def test_weight_scales_the_learning_rate(x, weight):
-    """Adam's first step is as long as its rate, whatever the scale of the loss."""
+def test_first_step_is_as_long_as_the_rate(x):
+    """Adam's first step does not depend on the scale of the loss: each optimiser has its own."""
+    a, b = parameter(1.0), parameter(1.0)
+    objective = Objective(
+        "wake", lambda batch, done: {"loss": 7 * a.sum() + b.sum()}, [adam([a], 0.1), adam([b], 0)]
+    )
+    run(Phase("test", 1, [objective]), x, batch_size=10)
+    assert 1.0 - a.item() == pytest.approx(0.1 * warmup_cosine(0.0), rel=1e-6)
+    assert b.item() == 1.0
+
+
+def test_gradients_are_shortened_for_each_optimiser_alone(x):
+    """Two optimisers of one objective: the long gradient of a leaves the step of b as it is."""
+    a, b = parameter(1.0, 1.0), parameter(1.0)
+    slopes = []
+
+    def loss(batch, done):
+        slope = 10.0 if len(slopes) == 0 else 0.1
+        slopes.append(slope)
+        return {"loss": slope * (a.sum() + b.sum())}
+
+    optimizers = [adam([a], 0.1, max_norm=0.5), adam([b], 0.1, max_norm=20.0)]
+    naive_a, naive_b = NaiveAdam(2, 0.5), NaiveAdam(1, 20.0)
+    expected_a, expected_b = np.ones(2), np.ones(1)
+    run(Phase("test", 2, [Objective("wake", loss, optimizers)]), x, batch_size=10)
+    for epoch, slope in enumerate((10.0, 0.1)):
+        rate = 0.1 * warmup_cosine(epoch / 2)
+        expected_a = expected_a + naive_a.move(np.full(2, slope), rate)
+        expected_b = expected_b + naive_b.move(np.full(1, slope), rate)
+    np.testing.assert_allclose(a.detach(), expected_a, rtol=1e-6)
+    np.testing.assert_allclose(b.detach(), expected_b, rtol=1e-6)
+    assert 1 - a[0].item() != pytest.approx(1 - b.item(), rel=1e-3)
+
+
+def test_objectives_may_share_an_optimiser_and_its_momentum(x):
+    """One Adam, two losses in turn: the moments run through both."""
+    a = parameter(0.5, -1.0)
+    shared = adam([a], 0.1)
+    objectives = [
+        Objective("first", lambda batch, done: {"loss": a.square().sum()}, [shared]),
+        Objective("second", lambda batch, done: {"loss": (a - 3).pow(4).sum()}, [shared]),
+    ]
+    naive, expected = NaiveAdam(2), np.array([0.5, -1.0])
+    run(Phase("test", 4, objectives), x, batch_size=10)
+    for epoch in range(4):
+        rate = 0.1 * warmup_cosine(epoch / 4)
+        expected = expected + naive.move(2 * expected, rate)
+        expected = expected + naive.move(4 * (expected - 3) ** 3, rate)
+    np.testing.assert_allclose(a.detach(), expected, rtol=1e-6)
+
+
+# ---- turns ---------------------------------------------------------------------------------
+
+
+def recorder(trace, name, a):
+    def loss(batch, done):
+        trace.append((name, len(batch), done))
+        return {"loss": a.square().sum()}
+
+    return loss
+
+
+def test_repeats_are_steps_in_a_turn_by_epoch(x):
+    """None in epoch 0, three at every batch of epoch 1; the record is their mean."""
+    a, b, trace = parameter(1.0), parameter(2.0), []
+    objectives = [
+        Objective("wake", recorder(trace, "wake", a), [adam([a], 0.1)]),
+        Objective(
+            "sleep", recorder(trace, "sleep", b), [adam([b], 0.1)], repeats=lambda epoch: 3 * epoch
+        ),
+    ]
+    history = run(Phase("test", 2, objectives), x, batch_size=5)
+    names = [name for name, _, _ in trace]
+    assert names == ["wake"] * 2 + ["wake", *["sleep"] * 3] * 2
+    assert math.isnan(history["sleep/loss"][0])
+    naive, value, seen = NaiveAdam(1), np.array([2.0]), []
+    for index in range(2):
+        for _ in range(3):
+            seen.append(value.item() ** 2)
+            value = value + naive.move(2 * value, 0.1 * warmup_cosine((1 + index / 2) / 2))
+    assert history["sleep/loss"][1] == pytest.approx(np.mean(seen), rel=1e-6)
+    assert b.item() == pytest.approx(value.item(), rel=1e-6)
+
+
+def test_a_turn_per_epoch_comes_after_its_last_batch(x):
+    """Batches of 4, 3 and 3 rows; the record is the mean of the turn's own steps."""
+    a, b, trace = parameter(1.0), parameter(2.0), []
+    objectives = [
+        Objective(
+            "sleep",
+            recorder(trace, "sleep", b),
+            [adam([b], 0.1)],
+            repeats=lambda epoch: 2,
+            per_epoch=True,
+        ),
+        Objective("wake", recorder(trace, "wake", a), [adam([a], 0.1)]),
+    ]
+    history = run(Phase("test", 2, objectives), x)
+    epoch = [("wake", 4), ("wake", 3), ("sleep", 3), ("sleep", 3), ("wake", 3)]
+    assert [(name, rows) for name, rows, _ in trace] == 2 * epoch
+    dones = [done for name, _, done in trace if name == "sleep"]
+    assert dones == pytest.approx([2 / 6, 2 / 6, 5 / 6, 5 / 6])
+    # Adam's first step has the length of its rate
+    after = 2.0 - 0.1 * warmup_cosine(2 / 6)
+    assert history["sleep/loss"][0] == pytest.approx((4 + after**2) / 2, rel=1e-6)
+
+
+def test_schedule_of_a_phase_sets_every_rate(x):
+    """A constant schedule, where the default warms up; halves from the middle of the phase on."""
+    a, b = parameter(1.0), parameter(1.0)
+    steps = []
+
+    def loss(batch, done):
+        steps.append((a.item(), b.item()))
+        return {"loss": a.sum() + b.sum()}
+
+    objective = Objective("wake", loss, [adam([a], 0.1), adam([b], 0.3)])
+    phase = Phase("test", 4, [objective], schedule=lambda done: 1.0 if done < 0.5 else 0.5)
+    run(phase, x, batch_size=10)
+    steps.append((a.item(), b.item()))
+    for column, peak in enumerate((0.1, 0.3)):
+        lengths = [before[column] - after[column] for before, after in pairwise(steps)]
+        # a constant gradient: every step of Adam is its rate
+        assert lengths == pytest.approx([peak, peak, peak / 2, peak / 2], rel=1e-6)
+
+
+def test_labels_go_with_their_rows(x):
+    """Losses of a training with labels get them as a third argument, in the order of the batch."""
     a = parameter(1.0)
-    objective = Objective("wake", [a], lambda batch, done: {"loss": 7 * a.sum()}, weight)
-    run(Phase("test", 1, [objective], 0.1), x, batch_size=10)
-    assert 1.0 - a.item() == pytest.approx(weight * 0.1 * warmup_cosine(0.0), rel=1e-6)
+    labels = torch.arange(10)
+    seen = []
+
+    def loss(batch, done, label):
+        torch.testing.assert_close(batch, x[label], rtol=0, atol=0)
+        seen.extend(label.tolist())
+        return {"loss": a.square().sum()}
+
+    history = History()
+    phase = Phase("test", 1, [Objective("wake", loss, [adam([a], 0.1)])])
+    train_phase(phase, x, labels, batch_size=4, generator=generator(), history=history)
+    assert sorted(seen) == list(range(10))
+    assert seen != sorted(seen)
 
 
 def test_done_is_the_share_of_the_phase(x):
@@ -164,7 +306,7 @@ def test_done_is_the_share_of_the_phase(x):
         return {"loss": a.sum()}
 
     a = parameter(1.0)
-    run(Phase("test", 2, [Objective("wake", [a], loss)], 0.1), x)
+    run(Phase("test", 2, [Objective("wake", loss, [adam([a], 0.1)])]), x)
     assert seen == pytest.approx([i / 6 for i in range(6)])
 
 
@@ -180,7 +322,7 @@ def test_history_holds_the_mean_over_rows_of_each_epoch(x):
         calls.append((len(batch), batch.sum().item(), a.item()))
         return {"loss": (a - 1).square().sum(), "total": batch.sum()}
 
-    history = run(Phase("test", 2, [Objective("wake", [a], loss)], 0.1), x)
+    history = run(Phase("test", 2, [Objective("wake", loss, [adam([a], 0.1)])]), x)
     assert history.phases == ["test", "test"]
     assert list(history) == ["wake/loss", "wake/total"]
     for epoch in range(2):
@@ -196,18 +338,20 @@ def test_history_is_appended_to(x):
     a = parameter(0.0)
     history = History()
     history.append("earlier", {"wake/loss": 5.0})
-    objective = Objective("wake", [a], lambda batch, done: {"loss": (a - 1).square().sum()})
-    phase = Phase("later", 2, [objective], 0.1)
+    objective = Objective(
+        "wake", lambda batch, done: {"loss": (a - 1).square().sum()}, [adam([a], 0.1)]
+    )
+    phase = Phase("later", 2, [objective])
     train_phase(phase, x, batch_size=4, generator=generator(), history=history)
     assert history.phases == ["earlier", "later", "later"]
 
 
 def test_progress_advances_once_an_epoch(x):
     a = parameter(0.0)
-    objective = Objective("wake", [a], lambda batch, done: {"loss": a.square().sum()})
+    objective = Objective("wake", lambda batch, done: {"loss": a.square().sum()}, [adam([a], 0.1)])
     with tqdm(total=7, file=io.StringIO()) as bar:
         bar.update(2)
-        run(Phase("warm start", 5, [objective], 0.1), x, progress=bar)
+        run(Phase("warm start", 5, [objective]), x, progress=bar)
         assert bar.n == 7
         assert bar.postfix == "warm start"
 
@@ -219,7 +363,7 @@ def test_same_generator_same_result(x):
         def loss(batch, done):
             return {"loss": (a - batch).square().mean() * (1 + batch[0, 0] ** 2)}
 
-        history = run(Phase("test", 4, [Objective("wake", [a], loss)], 0.1), x, seed=seed)
+        history = run(Phase("test", 4, [Objective("wake", loss, [adam([a], 0.1)])]), x, seed=seed)
         return a.detach().tolist(), history
 
     assert fit(1) == fit(1)
@@ -240,7 +384,7 @@ def test_a_loss_that_is_not_finite_stops_at_once(x, bad):
         # the fifth call is batch 2 of epoch 2
         return {"loss": a.square().sum() * (bad if len(seen) == 5 else 1.0)}
 
-    phase = Phase("warm start", 3, [Objective("wake", [a], loss)], 0.1)
+    phase = Phase("warm start", 3, [Objective("wake", loss, [adam([a], 0.1)])])
     history = History()
     with pytest.raises(
         TrainingError, match=rf"wake loss became {bad} in epoch 2 .*'warm start', batch 2\b"
@@ -255,7 +399,9 @@ def test_a_loss_that_is_not_finite_stops_at_once(x, bad):
 def test_a_gradient_that_is_not_finite_is_named_as_such(x):
     """sqrt has a finite value and no derivative at 0; the loss is not to blame."""
     a = parameter(0.0)
-    objective = Objective("sleep", [a], lambda batch, done: {"loss": a.sqrt().sum() + 0.5})
+    objective = Objective(
+        "sleep", lambda batch, done: {"loss": a.sqrt().sum() + 0.5}, [adam([a], 0.1)]
+    )
     with pytest.raises(TrainingError, match="gradient of the sleep loss became inf in epoch 1"):
-        run(Phase("dreaming", 1, [objective], 0.1), x)
+        run(Phase("dreaming", 1, [objective]), x)
     assert a.item() == 0.0
