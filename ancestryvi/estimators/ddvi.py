@@ -223,10 +223,10 @@ class AncestryDDVI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         """
         self._check_parameters()
         features = self._fit_features(as_genotypes(X) if is_path(X) else X)
-        labels = encode_labels(y, len(features)) if self.preset is None else None
-        fitted = ~np.isnan(features).any(axis=1)
+        fitted = np.asarray(~np.isnan(features).any(axis=1))
         if self.pca_ is not None:
             fitted &= self.pca_.fit_samples_
+        labels = encode_labels(y, fitted) if self.preset is None else None
         codes = None
         if labels is not None:
             self.classes_ = labels[1]

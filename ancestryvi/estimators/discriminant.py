@@ -38,8 +38,7 @@ def fit_discriminant(features: NDArray[np.float64], codes: NDArray[np.int64]) ->
 
     Gaussian classes of one covariance. Unlabelled samples weigh as much as labelled ones in all,
     and never more each: many of them would otherwise outvote the labels (Nigam et al. 2000, EM with
-    weighted unlabelled data). The pooled covariance is drawn towards its diagonal by as many
-    pseudo-samples as there are features.
+    weighted unlabelled data).
 
     Parameters
     ----------
@@ -66,7 +65,7 @@ def fit_discriminant(features: NDArray[np.float64], codes: NDArray[np.int64]) ->
     weight = min(1.0, labelled.sum() / max(1, (~labelled).sum()))
     responsibilities = given
     for _ in range(MAX_ITERATIONS):
-        weights, bias = _maximise(features, responsibilities)
+        weights, bias = linear_discriminant(features, responsibilities)
         found = np.exp(log_softmax(features @ weights + bias, axis=1))
         found[labelled] = given[labelled]
         counted = np.where(labelled[:, None], found, weight * found)
@@ -120,10 +119,14 @@ def calibration(features: NDArray[np.float64], codes: NDArray[np.int64]) -> floa
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.01), 0.0), method="bounded").x))
 
 
-def _maximise(
+def linear_discriminant(
     features: NDArray[np.float64], responsibilities: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weights and bias of the discriminant of weighted classes."""
+    """Weights and bias of the discriminant of classes with these shares of the samples.
+
+    The pooled covariance is drawn towards its diagonal by as many pseudo-samples as there are
+    features, and every class counts one sample more than it has.
+    """
     n_features = features.shape[1]
     sizes = responsibilities.sum(axis=0)
     total = sizes.sum()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ancestryvi.estimators.blueprint import Blueprint
 from ancestryvi.genotypes.alleles import VariantMatch
-from ancestryvi.models.ddvi import DDVI
+from ancestryvi.models.ddvi import DDVI, standardise
 from ancestryvi.models.reference import ReferenceDDVI
 
 N_DRAWS = 32
@@ -126,11 +126,11 @@ class FittedDDVI:
     def _fixed_noise(self) -> tuple[Tensor, Tensor]:
         """Noise of `N_DRAWS` posterior draws, the same for every row; the second half mirrored.
 
-        Normal and uniform, the latter stratified.
+        Normal, with the exact second moments, and uniform, stratified.
         """
         generator = torch.Generator().manual_seed(0)
         shape = (self.module.n_steps + 1, N_DRAWS // 2, 1, self.module.n_latent)
-        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+        noise = standardise(torch.randn(shape, generator=generator, dtype=torch.float64))
         uniform = (torch.randperm(N_DRAWS, generator=generator) + 0.5) / N_DRAWS
         return torch.cat([noise, -noise], dim=1), uniform.double().unsqueeze(1)
 

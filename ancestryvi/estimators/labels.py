@@ -10,14 +10,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 
-def encode_labels(y: Any, n_samples: int) -> tuple[NDArray[np.int64], NDArray[Any]] | None:
+def encode_labels(
+    y: Any, counted: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[Any]] | None:
     """Index of each label, -1 where it is missing, and the sorted labels; None without any label.
 
     Parameters
     ----------
     y : array-like of shape (n_samples,), or None
         Strings or integers; None, NaN and the integer -1 are missing.
-    n_samples : int
+    counted : ndarray of shape (n_samples,), bool
+        Samples whose label counts; those of the others are as good as missing.
 
     Raises
     ------
@@ -26,12 +29,13 @@ def encode_labels(y: Any, n_samples: int) -> tuple[NDArray[np.int64], NDArray[An
 
     Examples
     --------
-    >>> encode_labels(["YRI", None, "CEU", "YRI"], 4)
+    >>> encode_labels(["YRI", None, "CEU", "YRI"], np.full(4, True))
     (array([ 1, -1,  0,  1]), array(['CEU', 'YRI'], dtype=object))
-    >>> encode_labels([-1, -1], 2)
+    >>> encode_labels([-1, -1], np.full(2, True))
     """
     if y is None:
         return None
+    n_samples = len(counted)
     values = np.asarray(y, dtype=object)
     if values.shape != (n_samples,):
         raise ValueError(
@@ -39,6 +43,7 @@ def encode_labels(y: Any, n_samples: int) -> tuple[NDArray[np.int64], NDArray[An
         )
     labels = pd.Series(values)
     missing = labels.isna() | (labels.map(lambda label: not isinstance(label, str) and label == -1))
+    missing |= ~counted
     given = labels[~missing]
     if given.empty:
         return None
@@ -61,4 +66,4 @@ def encode_labels(y: Any, n_samples: int) -> tuple[NDArray[np.int64], NDArray[An
 
 def _is_whole(label: Any) -> bool:
     """Whether a label is a whole number, of a size that integers of numpy hold."""
-    return isinstance(label, Real) and float(label).is_integer() and abs(label) < 2**63
+    return isinstance(label, Real) and float(label).is_integer() and abs(float(label)) < 2**63

@@ -18,7 +18,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ancestryvi.estimators.blueprint import Blueprint
-from ancestryvi.estimators.discriminant import calibration, fit_discriminant
+from ancestryvi.estimators.discriminant import (
+    calibration,
+    fit_discriminant,
+    linear_discriminant,
+)
 from ancestryvi.estimators.fitted import FittedDDVI
 from ancestryvi.models.ddvi import DDVI
 from ancestryvi.models.latent_class import LatentClassDDVI
@@ -106,10 +110,8 @@ class Recipe:
             run(layout(model, leading_axes(x, self.n_components), n_epochs["layout"]))
             if self.pretrain:
                 run(warm_start(model, n_epochs["warm start"], self.beta_reg, noise))
-            if isinstance(model, LatentClassDDVI) and labels is not None:
-                teach_labels(model, x, labels, fixed is None)
-            elif fixed is None:
-                model.prior = self._mixture(model, x, blueprint.n_clusters, random).to(x.device)
+            if fixed is None or labels is not None:
+                start_clusters(model, x, labels, blueprint, random)
             if "dreaming" in n_epochs:
                 run(dreaming(model, n_epochs["dreaming"], weights, noise))
             run(
@@ -274,66 +276,76 @@ class Recipe:
         prior = MixturePrior.standard_normal(self.n_components) if fixed is None else fixed
         return cast(DDVI, blueprint.build(seed, prior, lowest.repeat(x.shape[1])))
 
-    def _mixture(
-        self, model: DDVI, x: Tensor, n_clusters: int, random: np.random.RandomState
-    ) -> MixturePrior:
-        """A mixture fitted to the latents of the warm start, widened by their posterior spread."""
-        latents, spread = beliefs(model, x)
-        mixture = GaussianMixture(
-            n_clusters, reg_covar=MIN_VARIANCE, max_iter=500, n_init=5, random_state=random
-        ).fit(latents)
-        return mixture_prior(mixture.weights_, mixture.means_, mixture.covariances_ + spread)
 
-
-def teach_labels(
-    model: LatentClassDDVI, x: Tensor, labels: NDArray[np.int64], learn_prior: bool
+def start_clusters(
+    model: DDVI,
+    x: Tensor,
+    labels: NDArray[np.int64] | None,
+    blueprint: Blueprint,
+    random: np.random.RandomState,
 ) -> None:
-    """Start a model from the linear discriminant of the labels.
+    """Give prior and classes their start from what the warm start has found.
 
-    It becomes q(c | x). With its responsibilities, each class gets an offset, the mean of what the
-    decoder leaves of its samples, and, unless the prior is fixed, a component where they are.
+    Each sample is shared out to clusters: by the labels and a discriminant of them, or else by a
+    mixture fitted to the latents. A prior that is to be learned gets one component for each, with
+    the mean and covariance of its samples, widened by the spread of their beliefs. Classes get
+    q(c | x) from the linear discriminant, and as offset what the decoder leaves of their samples.
     """
     features = as_array(x)
-    found = fit_discriminant(features, labels)
-    share = found.responsibilities / found.responsibilities.sum(axis=0)
-    latents, spread = beliefs(model, x)
-    with torch.no_grad():
-        head = model.posterior.class_head
-        head.weight.copy_(torch.as_tensor(found.weights.T))
-        head.bias.copy_(torch.as_tensor(found.bias))
-        decoded = as_array(model.decoder(torch.as_tensor(latents).to(x)))
-        model.offsets.copy_(torch.as_tensor(share.T @ (features - decoded)))
-    if learn_prior:
-        means = share.T @ latents
-        moments = np.einsum("nk,ni,nj->kij", share, latents, latents)
-        covariances = moments - means[:, :, None] * means[:, None, :]
-        floor = MIN_VARIANCE * np.eye(latents.shape[1])
-        weights = found.responsibilities.mean(axis=0)
-        model.prior = mixture_prior(weights, means, covariances + floor + spread).to(x.device)
-
-
-def beliefs(model: DDVI, x: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Latents of the warm start, and the mean over samples of their covariance."""
     with torch.no_grad():
         mean, scale = model.posterior.draw_belief(x, x.new_zeros(1))
-    return as_array(mean), np.diag(as_array(scale.square()).mean(axis=0))
+        decoded = as_array(model.decoder(mean))
+    latents = as_array(mean)
+    if labels is None:
+        mixture = GaussianMixture(
+            blueprint.n_clusters,
+            reg_covar=MIN_VARIANCE,
+            max_iter=500,
+            n_init=5,
+            random_state=random,
+        )
+        responsibilities = mixture.fit(latents).predict_proba(latents)
+        weights, bias = linear_discriminant(features, responsibilities)
+    else:
+        weights, bias, responsibilities = fit_discriminant(features, labels)
+    sizes = responsibilities.sum(axis=0) + np.finfo(float).tiny
+    share = responsibilities / sizes
+    if blueprint.learned:
+        spread = as_array(scale.square()).mean(axis=0) + MIN_VARIANCE
+        model.prior = component_prior(sizes, share, latents, spread).to(x.device)
+    if isinstance(model, LatentClassDDVI):
+        with torch.no_grad():
+            head = model.posterior.class_head
+            head.weight.copy_(torch.as_tensor(weights.T))
+            head.bias.copy_(torch.as_tensor(bias))
+            model.offsets.copy_(torch.as_tensor(share.T @ (features - decoded)))
+
+
+def component_prior(
+    sizes: NDArray[np.float64],
+    share: NDArray[np.float64],
+    latents: NDArray[np.float64],
+    spread: NDArray[np.float64],
+) -> MixturePrior:
+    """Components with the weighted means and covariances of latents; `spread` is added to these.
+
+    Weights follow `sizes` of shape (n_clusters,), moments the columns of `share` of shape
+    (n_samples, n_clusters), which sum to 1.
+    """
+    means = share.T @ latents
+    centred = latents[:, None, :] - means
+    covariances = np.einsum("nk,nki,nkj->kij", share, centred, centred) + np.diag(spread)
+    factors = torch.linalg.inv(torch.linalg.cholesky(torch.as_tensor(covariances)))
+    return MixturePrior(
+        torch.as_tensor(sizes / sizes.sum()).float(),
+        torch.as_tensor(means).float(),
+        factors.float(),
+    )
 
 
 def as_array(tensor: Tensor) -> NDArray[np.float64]:
     """A tensor in double precision, in numpy."""
-    return tensor.double().cpu().numpy()
-
-
-def mixture_prior(
-    weights: NDArray[np.float64],
-    means: NDArray[np.float64],
-    covariances: NDArray[np.float64],
-) -> MixturePrior:
-    """The prior with these components."""
-    factors = torch.linalg.inv(torch.linalg.cholesky(torch.as_tensor(covariances)))
-    return MixturePrior(
-        torch.as_tensor(weights).float(), torch.as_tensor(means).float(), factors.float()
-    )
+    return tensor.cpu().double().numpy()  # the double precision is the CPU's: MPS has none
 
 
 def leading_axes(x: Tensor, n_latent: int) -> Tensor:

@@ -241,3 +241,12 @@ class DDVI(nn.Module):
 def normal(shape: tuple[int, ...], like: Tensor, generator: torch.Generator) -> Tensor:
     """Standard normal noise of this shape on the device of `like`."""
     return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+def standardise(noise: Tensor) -> Tensor:
+    """Noise whose draws (axis 1) have a mean square of 1 exactly in each coordinate.
+
+    Most of what a bound differs by from draw to draw is a sum of squares of the noise, and nothing
+    to do with x.
+    """
+    return noise / noise.square().mean(1, keepdim=True).sqrt()

@@ -17,12 +17,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ancestryvi.models.ddvi import DDVI, ElboTerms, normal
+from ancestryvi.models.ddvi import DDVI, ElboTerms, normal, standardise
 from ancestryvi.models.posterior import DiffusionPosterior
 from ancestryvi.models.priors import Prior
 
 MAX_ANALYTIC_CLASSES = 8
 """Expectations over more classes than this are estimated from one draw of c while training."""
+
+MIN_PAIRS = 4
+"""Mirrored pairs of posterior draws behind the bound of each class, at least."""
 
 TEMPERATURE = 0.5
 """Of the relaxed draws of c (Jang, Gu and Poole 2017)."""
@@ -177,10 +180,15 @@ class LatentClassDDVI(DDVI):
         return self.class_log_probs(x).exp()
 
     def bound(self, x: Tensor, noise: Tensor) -> Tensor:
-        """Mean over draws of the bound of equation 11, each class having its share of the draws."""
-        n_each = max(1, noise.shape[1] // self.n_classes)
-        shared = noise[:, :n_each].unsqueeze(2)
-        return self.class_elbo(x, shared, self.class_log_probs(x)).elbo.mean(0)
+        """Mean over draws of the bound of equation 11; classes share the draws, eight each at least.
+
+        As many are taken from the second half of the draws as from the first, which they mirror.
+        """
+        half = noise.shape[1] // 2
+        n_pairs = min(half, max(MIN_PAIRS, half // self.n_classes))
+        some = standardise(torch.cat([noise[:, :n_pairs], noise[:, half : half + n_pairs]], dim=1))
+        log_q = self.class_log_probs(x)
+        return self.class_elbo(x, some.unsqueeze(2), log_q).elbo.mean(0)
 
     def keep_clusters(self, order: Tensor) -> None:
         """Keep these classes alone, in this order, in prior and posterior."""

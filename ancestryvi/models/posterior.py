@@ -110,7 +110,8 @@ class DiffusionPosterior(nn.Module):
         if self.conditional:
             context = torch.cat([features, belief], dim=-1)
         else:
-            context = features.new_ones(1) if c is None else c
+            n_context = self.denoiser.from_features.in_features
+            context = features.new_full((n_context,), 1.0 / n_context) if c is None else c
         return Encoding(
             mean,
             log_scale,

@@ -10,6 +10,7 @@ from ancestryvi import AncestryDDVI, GenotypePCA
 from ancestryvi.exceptions import InputFormatError, SampleError, TrainingError
 from ancestryvi.genotypes import Genotypes
 from ancestryvi.models.ddvi import DDVI
+from ancestryvi.models.priors import MixturePrior
 
 
 def model(**parameters) -> AncestryDDVI:
@@ -223,6 +224,24 @@ def test_features_must_be_finite(quick, X, value):
         ("beta_reg", np.nan),
         ("beta_reg", "1"),
         ("beta_diff", -1),
+        ("alpha", -1),
+        ("alpha", np.nan),
+        ("alpha", "1"),
+        ("n_sleep_steps", 0),
+        ("n_sleep_steps", 1.0),
+        ("n_sleep_steps", True),
+        ("prior", "nonsense"),
+        ("prior", None),
+        ("prior", 3),
+        ("clustering", "kmeans"),
+        ("clustering", None),
+        ("sleep", "deep"),
+        ("sleep", False),
+        ("pretrain", "yes"),
+        ("pretrain", None),
+        ("pretrain", 2),
+        ("preset", "paper"),
+        ("preset", False),
         ("n_epochs", 0),
         ("n_epochs", 1.5),
         ("n_epochs", True),
@@ -235,6 +254,41 @@ def test_a_parameter_out_of_range_is_named(X, name, value):
     with pytest.raises(ValueError, match=name) as caught:
         model(**{name: value}).fit(X)
     assert repr(value) in str(caught.value)
+
+
+SAMPLERS = {
+    "no array": (lambda n, rng: "latents", "is not an array of numbers"),
+    "too few": (lambda n, rng: np.zeros((n - 1, 2)), r"has shape \(1999, 2\), not \(2000, 2\)"),
+    "not finite": (lambda n, rng: np.full((n, 2), np.nan), "not finite in 2000 of 2000 rows"),
+    "three things": (lambda n, rng: (np.zeros((n, 2)),) * 3, "not a tuple of 3"),
+    "parts with gaps": (
+        lambda n, rng: (np.zeros((n, 2)), 2 * rng.integers(2, size=n)),
+        "none of 2000 rows is of part 1",
+    ),
+    "parts from 1": (lambda n, rng: (np.zeros((n, 2)), np.ones(n, int)), "parts begin at 1|part 0"),
+    "parts of text": (lambda n, rng: (np.zeros((n, 2)), np.full(n, "a")), "not integers"),
+}
+
+
+@pytest.mark.parametrize("case", SAMPLERS)
+def test_a_sampler_that_fails_its_contract_is_told(X, case):
+    sampler, message = SAMPLERS[case]
+    with pytest.raises(ValueError, match=message):
+        model(prior=sampler).fit(X)
+
+
+def test_what_a_sampler_raises_comes_through(X):
+    def broken(n_samples, rng):
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        model(prior=broken).fit(X)
+
+
+@pytest.mark.parametrize("prior", ["pinwheel", MixturePrior.standard_normal(2)])
+def test_a_prior_of_another_dimension_is_refused(X, prior):
+    with pytest.raises(ValueError, match=r"2 dimensions, n_components is 3|\(2000, 3\)"):
+        model(prior=prior, n_components=3).fit(X)
 
 
 @pytest.mark.parametrize(

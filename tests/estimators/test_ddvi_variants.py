@@ -53,7 +53,7 @@ VARIANTS = {
         "sleep": "latent",
         "pretrain": False,
     },
-    "reference": {"preset": "reference", "n_epochs": 2},
+    "reference": {"preset": "reference", "n_epochs": 1},
 }
 
 N_PARTS = {
@@ -377,5 +377,5 @@ def test_the_reference_has_no_use_for_labels(X):
 
 
 def test_the_reference_learns(X):
-    errors = new("reference", n_epochs=12).fit(X).history_["wake/squared_error"][12:]
-    assert errors[-1] < 0.7 * errors[0]
+    errors = new("reference", n_epochs=6).fit(X).history_["wake/squared_error"][6:]
+    assert errors[-1] < 0.8 * errors[0]

@@ -9,6 +9,12 @@ from numpy.testing import assert_array_equal
 
 from ancestryvi.estimators.labels import encode_labels
 
+
+def encode(y, n_samples):
+    """Labels of samples that all count."""
+    return encode_labels(y, np.full(n_samples, True))
+
+
 MISSING = {
     "None": None,
     "NaN": float("nan"),
@@ -25,14 +31,14 @@ MISSING = {
 @pytest.mark.parametrize("labels", [["b", "a"], [7, 3]])
 def test_every_way_to_miss_a_label(name, labels):
     absent = MISSING[name]
-    codes, classes = encode_labels([absent, labels[0], labels[1], absent, labels[0]], 5)
+    codes, classes = encode([absent, labels[0], labels[1], absent, labels[0]], 5)
     assert_array_equal(codes, [-1, 1, 0, -1, 1])
     assert classes.tolist() == sorted(labels)
-    assert encode_labels([absent] * 3, 3) is None
+    assert encode([absent] * 3, 3) is None
 
 
 def test_no_y_is_no_labels():
-    assert encode_labels(None, 4) is None
+    assert encode(None, 4) is None
 
 
 FORMS = {
@@ -47,7 +53,7 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("values", [["x", None, "w", "x"], [2, None, 1, 2]])
 def test_the_container_does_not_matter(form, values):
-    codes, classes = encode_labels(FORMS[form](values), 4)
+    codes, classes = encode(FORMS[form](values), 4)
     assert_array_equal(codes, [1, -1, 0, 1])
     assert classes.tolist() == sorted({value for value in values if value is not None})
     assert codes.dtype == np.int64
@@ -63,21 +69,21 @@ def test_the_container_does_not_matter(form, values):
     ],
 )
 def test_types_with_a_missing_value_of_their_own(values):
-    assert_array_equal(encode_labels(values, 4)[0], [1, -1, 0, 1])
+    assert_array_equal(encode(values, 4)[0], [1, -1, 0, 1])
 
 
 def test_texts_stay_texts_and_whole_numbers_become_integers():
-    assert encode_labels(np.array(["b", "a"]), 2)[1].dtype == object
+    assert encode(np.array(["b", "a"]), 2)[1].dtype == object
     for numbers in ([3, 0], [3.0, 0.0], np.array([3, 0], dtype=np.uint8)):
-        classes = encode_labels(numbers, 2)[1]
+        classes = encode(numbers, 2)[1]
         assert classes.dtype == np.int64
         assert classes.tolist() == [0, 3]
     # Texts that look like something else are texts: "-1", "NA" and the empty one are labels.
-    assert encode_labels(["-1", "NA", "", "10", "9"], 5)[1].tolist() == ["", "-1", "10", "9", "NA"]
+    assert encode(["-1", "NA", "", "10", "9"], 5)[1].tolist() == ["", "-1", "10", "9", "NA"]
 
 
 def test_negative_numbers_other_than_minus_one_are_labels():
-    codes, classes = encode_labels([-2, 0, -1], 3)
+    codes, classes = encode([-2, 0, -1], 3)
     assert classes.tolist() == [-2, 0]
     assert_array_equal(codes, [0, 1, -1])
 
@@ -99,4 +105,12 @@ def test_negative_numbers_other_than_minus_one_are_labels():
 )
 def test_what_is_no_label_is_named(values, message):
     with pytest.raises(ValueError, match=message):
-        encode_labels(values, 3)
+        encode(values, 3)
+
+
+def test_labels_of_samples_that_do_not_count_are_missing():
+    counted = np.array([True, False, True, False])
+    codes, classes = encode_labels(["b", "a", "c", "c"], counted)
+    assert_array_equal(codes, [0, -1, 1, -1])
+    assert classes.tolist() == ["b", "c"]
+    assert encode_labels([None, "a", None, "b"], counted) is None

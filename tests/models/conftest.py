@@ -74,7 +74,7 @@ def random_ddvi() -> Callable[..., DDVI]:
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.copy_(spread * torch.randn(parameter.shape, generator=generator))
-            model.prior.means.mul_(3.0)
+            prior.means.mul_(3.0)
         return model
 
     return make

@@ -13,6 +13,8 @@ from ancestryvi.models.networks import zero_init
 from ancestryvi.models.posterior import MAX_LOG_CORRECTION, DiffusionPosterior
 from ancestryvi.models.priors import MixturePrior
 from ancestryvi.models.schedules import cosine_alpha_bar
+from ancestryvi.training import History, train_phase
+from ancestryvi.training.wake_sleep import Weights, dreaming, wake_sleep
 
 N_FEATURES = 4
 
@@ -182,35 +184,34 @@ def test_random_posteriors_stay_below_the_evidence(generator, n_steps, seed):
     assert (above < linear.evidence.log_prob(x)).all()
 
 
-def train_on_dreams(model: DDVI, n_updates: int, generator: torch.Generator) -> None:
-    """Descend the denoising loss in phi, theta fixed."""
-    rate = 1e-2
-    optimizer = torch.optim.Adam(model.posterior.parameters(), lr=rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_updates)
-    for _ in range(n_updates):
-        with torch.no_grad():
-            z, _, x = model.dream(256, generator)
-        noise = torch.randn(model.posterior.diffusion.n_steps, *z.shape, generator=generator)
-        loss = model.denoising_loss(x, z, noise).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+def train_posterior(model: DDVI, x: Tensor, n_dreaming: int, generator: torch.Generator) -> None:
+    """The package's own phases in phi alone: dreams, then wake-sleep on x with theta fixed.
+
+    Networks this small learn well at ten times the rate of the phase.
+    """
+    for parameter in model.generative_parameters():
+        parameter.requires_grad_(False)
+    dreams = dreaming(model, n_dreaming, Weights(), generator)
+    dreams.objectives[0].optimizers[0].param_groups[0]["peak"] = 1e-2
+    for phase in (dreams, wake_sleep(model, 5, Weights(), generator)):
+        train_phase(phase, x, batch_size=256, generator=generator, history=History())
     model.requires_grad_(False)
 
 
 @pytest.mark.parametrize("n_latent", [1, 2])
-def test_sleep_alone_closes_the_gap(generator, n_latent):
-    """The denoising loss has its minimum where the ELBO touches the evidence.
+def test_training_the_posterior_closes_the_gap(generator, n_latent):
+    """The posterior comes out right, not only plausible: E[log p(x)] - E[ELBO] < 0.05 nats.
 
-    After sleep steps alone, on dreams of the model, the gap on fresh dreams is below 0.05 nats and
-    the draws of `infer` have the exact posterior's mean and standard deviation within a tenth.
+    The draws of `infer` have the exact posterior's mean and standard deviation within a tenth.
     """
     linear = LinearModel(n_latent)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         model = linear.ddvi(4, n_hidden=24, n_hidden_denoiser=24)
-    train_on_dreams(model, 500, generator)
+    theta = [parameter.detach().clone() for parameter in model.generative_parameters()]
+    train_posterior(model, linear.data(1024, generator), 130, generator)
+    for before, after in zip(theta, model.generative_parameters(), strict=True):
+        assert torch.equal(before, after)
 
     x = linear.data(100, generator)
     noise = torch.randn(5, 400, 100, n_latent, generator=generator)
@@ -291,3 +292,48 @@ def test_gap_is_the_two_divergences_of_equation_4(random_ddvi, generator, seed):
         divergences = (q * (log_q - log_posterior - log_r)).sum().item()
         gap = (evidence - integrated_elbo(model, x)).item()
         assert gap == pytest.approx(divergences, rel=1e-5)
+
+
+class Curve(nn.Module):
+    """f(z) = (z, sin z, tanh(z) / 2), along which E(z | x) is no straight line."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.cat([z, torch.sin(z), 0.5 * torch.tanh(z)], dim=-1)
+
+
+def test_training_the_posterior_closes_the_gap_of_a_nonlinear_model(generator):
+    """E[log p(x)] - E[ELBO] < 0.05 nats beside the evidence of a grid, from many times that.
+
+    The draws of z have the mean and standard deviation of the grid's posterior, the former within
+    0.15 of the latter, the latter within a tenth.
+    """
+    prior = MixturePrior(
+        torch.tensor([0.4, 0.6]), torch.tensor([[-1.0], [1.2]]), torch.tensor([[[2.0]], [[1.5]]])
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        posterior = DiffusionPosterior(
+            3, 1, GaussianDiffusion(cosine_alpha_bar(4)), n_hidden=32, n_hidden_denoiser=32
+        )
+    model = DDVI(3, prior, posterior, torch.tensor([0.6, 0.5, 0.7]))
+    model.decoder = nn.Sequential(Curve())
+    with torch.no_grad():
+        (_, _, x), (_, _, fresh) = (model.dream(n, generator) for n in (1024, 200))
+    noise = torch.randn(5, 300, 200, 1, generator=generator)
+
+    def gap() -> Tensor:
+        with torch.no_grad():
+            return log_evidence(model, fresh) - model.elbo(fresh, noise).elbo
+
+    assert gap().mean() > 0.5
+    train_posterior(model, x, 250, generator)
+    after = gap()
+    error = after.mean(1).std().item() / math.sqrt(300)
+    assert -5 * error < after.mean().item() < 0.05
+
+    z = posterior.infer(posterior.encode(fresh), noise).squeeze(-1)
+    exact = (model.prior.log_prob(Z) + model.reconstruction(fresh.unsqueeze(1), Z)).softmax(1)
+    mean = exact @ Z.squeeze(1)
+    scale = (exact @ Z.squeeze(1) ** 2 - mean**2).sqrt()
+    assert ((z.mean(0) - mean) / scale).square().mean().sqrt() < 0.15
+    assert (z.std(0) / scale - 1).abs().mean() < 0.1

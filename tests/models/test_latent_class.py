@@ -381,25 +381,50 @@ def test_place_is_the_mean_over_classes(random_ddvi, x):
         np.testing.assert_allclose(probabilities[row], q, rtol=1e-10)
 
 
-@pytest.mark.parametrize(("n_draws", "n_each"), [(1, 1), (7, 2)])
-def test_bound_gives_each_class_its_share_of_the_draws(random_ddvi, generator, x, n_draws, n_each):
-    """The mean of equation 11 over n_draws / K draws, the same noise for all classes."""
+@pytest.mark.parametrize(
+    ("n_draws", "taken"),
+    [
+        (2, [0, 1]),
+        (8, range(8)),
+        (24, [0, 1, 2, 3, 12, 13, 14, 15]),
+        (60, [*range(10), *range(30, 40)]),
+    ],
+)
+def test_bound_gives_each_class_its_share_of_the_draws(random_ddvi, generator, x, n_draws, taken):
+    """Equation 11 over as many draws of either half, the same for all three classes: a third of
+    them, but eight where there are eight; each coordinate with a mean square of 1.
+    """
     model = random_ddvi(classes=True).requires_grad_(False)
     noise = torch.randn(4, n_draws, 4, 2, generator=generator)
     bound = model.bound(x, noise)
+    some = noise[:, list(taken)]
+    some = some / (some**2).mean(1, keepdim=True).sqrt()
+    p = Categorical(logits=model.prior.logits).probs.tolist()
     for row in range(4):
         q = naive_class_probs(model, x[row])
-        p = Categorical(logits=model.prior.logits).probs.tolist()
-        expected = sum(
-            q[c]
-            * (
-                sum(naive_terms(model, x[row], noise[:, draw, row], c).values()) / n_each
-                + math.log(p[c] / q[c]) / n_each
-            )
-            for draw in range(n_each)
+        by_draw = [
+            q[c] * (sum(naive_terms(model, x[row], some[:, draw, row], c).values()))
+            + q[c] * math.log(p[c] / q[c])
+            for draw in range(len(taken))
             for c in range(3)
-        )
-        assert bound[row].item() == pytest.approx(expected, rel=1e-9)
+        ]
+        assert bound[row].item() == pytest.approx(sum(by_draw) / len(taken), rel=1e-9)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 4, 9])
+def test_bound_keeps_mirrored_draws_in_pairs(random_ddvi, generator, x, monkeypatch, n_classes):
+    """Draws whose second half mirrors the first: those taken have the mean 0, at every step."""
+    model = random_ddvi(n_clusters=n_classes, classes=True).requires_grad_(False)
+    taken, class_elbo = [], model.class_elbo
+
+    def spy(x, noise, log_q):
+        taken.append(noise)
+        return class_elbo(x, noise, log_q)
+
+    monkeypatch.setattr(model, "class_elbo", spy)
+    half = torch.randn(4, 16, 1, 2, generator=generator)
+    model.bound(x, torch.cat([half, -half], dim=1))
+    assert taken[0].mean(1).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("conditional", [True, False])

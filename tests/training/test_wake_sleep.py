@@ -254,7 +254,9 @@ def loss_and_gradients(model, objective, x, labels=None):
     terms = objective.loss(*batch)
     parameters = list(model.parameters())
     gradients = torch.autograd.grad(terms["loss"], parameters, allow_unused=True)
-    zeros = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters, strict=True)]
+    zeros = [
+        torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters, strict=True)
+    ]
     return terms["loss"].item(), zeros
 
 
