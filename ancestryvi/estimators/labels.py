@@ -25,7 +25,8 @@ def encode_labels(
     Raises
     ------
     ValueError
-        If y has another shape, holds fractions, or mixes strings and numbers.
+        If y has another shape, holds fractions, mixes strings and numbers, or has another label for
+        every sample.
 
     Examples
     --------
@@ -59,6 +60,11 @@ def encode_labels(
             )
         given = given.astype(np.int64)
     classes, found = np.unique(given.to_numpy(), return_inverse=True)
+    if len(classes) == counted.sum() > 2:
+        raise ValueError(
+            f"Each of the {len(classes)} samples has a label of its own in y; labels are groups of "
+            "samples, such as populations."
+        )
     codes = np.full(n_samples, -1, np.int64)
     codes[(~missing).to_numpy()] = found
     return codes, classes

@@ -79,7 +79,7 @@ def test_texts_stay_texts_and_whole_numbers_become_integers():
         assert classes.dtype == np.int64
         assert classes.tolist() == [0, 3]
     # Texts that look like something else are texts: "-1", "NA" and the empty one are labels.
-    assert encode(["-1", "NA", "", "10", "9"], 5)[1].tolist() == ["", "-1", "10", "9", "NA"]
+    assert encode(["-1", "NA", "", "10", "9", "9"], 6)[1].tolist() == ["", "-1", "10", "9", "NA"]
 
 
 def test_negative_numbers_other_than_minus_one_are_labels():
@@ -114,3 +114,9 @@ def test_labels_of_samples_that_do_not_count_are_missing():
     assert_array_equal(codes, [0, -1, 1, -1])
     assert classes.tolist() == ["b", "c"]
     assert encode_labels([None, "a", None, "b"], counted) is None
+
+
+def test_a_label_for_every_sample_is_no_label():
+    with pytest.raises(ValueError, match="Each of the 3 samples has a label of its own"):
+        encode(["a", "b", "c"], 3)
+    assert encode(["a", "b", None], 3)[1].tolist() == ["a", "b"]
