@@ -113,7 +113,7 @@ model_options = [
         "--learn-labels",
         is_flag=True,
         help="Clusters are the labels of --label-column: fit with them, and assign the samples "
-        "without one (semi-supervised). --n-clusters is then their number.",
+        "without one (semi-supervised): those whose cell is empty, NA or a full stop.",
     ),
     click.option(
         "--prior",
@@ -194,8 +194,7 @@ def embed(
 
     if parameters["learn_labels"] and labels is None:
         raise click.UsageError("--learn-labels needs --labels.")
-    if parameters["learn_labels"] and parameters["preset"]:
-        raise click.UsageError("The reference preset has no use for labels; drop --learn-labels.")
+    _refuse_what_has_no_effect(parameters)
     with Notes() as notes, whole_directory(out, overwrite=force, owned=OUTPUTS) as staging:
         from ancestryvi.cli.inputs import read_cohort
 
@@ -205,6 +204,26 @@ def embed(
         inputs = genotypes if labels is None else (*genotypes, labels)
         _embed(cohort, inputs, parameters, staging, notes, clock)
     say(f"Wrote {out}; open {out}/report.html.")
+
+
+def _refuse_what_has_no_effect(parameters: dict[str, Any]) -> None:
+    """Usage errors for options beside others that overrule them."""
+    context = click.get_current_context()
+    given = {
+        name
+        for name in parameters
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    }
+    overruled = {
+        "learn_labels": {"n_clusters", "clustering"},
+        "preset": {"learn_labels", "prior", "clustering", "sleep", "n_diffusion_steps"},
+    }
+    if parameters["prior"] not in ("auto", "mixture"):
+        overruled["prior"] = {"n_clusters"}
+    for name, others in overruled.items():
+        for other in sorted(others & given if name in given else ()):
+            first, second = (f"--{option.replace('_', '-')}" for option in (name, other))
+            raise click.UsageError(f"{second} has no effect beside {first}; drop one of them.")
 
 
 def _embed(
@@ -221,6 +240,7 @@ def _embed(
     from ancestryvi.cli.inputs import leading_scores
     from ancestryvi.cli.outputs import Result, provenance_record, write_result
     from ancestryvi.estimators import AncestryDDVI
+    from ancestryvi.exceptions import LabelError
     from ancestryvi.preprocess import GenotypePCA
     from ancestryvi.preprocess.quality import QC_COLUMNS
 
@@ -242,6 +262,8 @@ def _embed(
     taught = None
     if parameters["learn_labels"]:
         taught = cohort.labels[cohort.label_column].to_numpy(object)
+        if pd.isna(taught).all():
+            raise LabelError(f"No sample has a label in column {cohort.label_column!r} to learn.")
         notes.add(
             f"Fitted with the labels of {cohort.label_column!r}; scores against it are of labels "
             "that the fit has seen."
@@ -297,6 +319,7 @@ def _embed(
         labels=placed.labels,
         spread=placed.spread,
         class_names=None if classes is None else [str(name) for name in classes],
+        fitted_labels=classes is not None,
         scores=scores,
         qc=qc,
         history={name: model.history_[name] for name in model.history_},
@@ -321,5 +344,6 @@ def _embed(
     metrics = write_result(staging, result, provenance, notes.lines)
     say(
         f"{model.n_clusters_} clusters, ELBO {model.elbo_:.2f} nats per sample."
-        + ("" if metrics is None else f" NMI with {metrics['label_column']}: {metrics['nmi']:.3f}.")
+        + ("" if metrics is None else f" NMI with {metrics['label_column']}: {metrics['nmi']:.3f}")
+        + ("" if metrics is None else "." if classes is None else ", of labels that were fitted.")
     )

@@ -34,6 +34,8 @@ def _describe_model(path: Path) -> dict[str, Any]:
         "epochs": model.n_iter_,
         "ELBO (nats per sample)": round(model.elbo_, 3),
     }
+    if hasattr(model, "classes_"):
+        facts["fitted labels"] = ", ".join(map(str, model.classes_))
     facts |= {f"parameter {k}": v for k, v in model.get_params(deep=False).items() if k != "pca"}
     pca = model.pca_
     if pca is None:

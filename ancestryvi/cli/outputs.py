@@ -73,7 +73,8 @@ class Result:
     """What `embed` and `project` have in common when the model has spoken.
 
     `labels` are indices of clusters, -1 for samples without a place; `class_names` are the names
-    of the clusters of a model that was fitted with labels.
+    of the clusters of a model that was fitted with labels, and `fitted_labels` says whether it was
+    with these.
     """
 
     title: str
@@ -85,6 +86,7 @@ class Result:
     qc: pd.DataFrame
     spread: NDArray[np.float64]
     class_names: Sequence[str] | None = None
+    fitted_labels: bool = False
     call_rate: NDArray[np.float64] | None = None
     variants: pd.DataFrame | None = None
     loadings: NDArray[np.float32] | None = None
@@ -123,7 +125,11 @@ class Result:
             return None
         placed = self.labels >= 0
         truth = self.cohort.labels[column].to_numpy(object)[placed]
-        found: dict[str, Any] = {"label_column": column, "n_clusters": self.probabilities.shape[1]}
+        found: dict[str, Any] = {
+            "label_column": column,
+            "labels_were_fitted": self.fitted_labels,
+            "n_clusters": self.probabilities.shape[1],
+        }
         found |= clustering_metrics(truth, self.labels[placed])
         found |= map_metrics(self.embedding[placed], self.scores[placed], truth)
         group = nested_group(self.cohort.labels, self.cohort.label_columns)

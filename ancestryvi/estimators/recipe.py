@@ -240,7 +240,16 @@ class Recipe:
     ) -> Blueprint:
         """The make of the model."""
         if labels is not None:
-            n_clusters = int(labels.max()) + 1
+            sizes = np.bincount(labels[labels >= 0])
+            n_clusters = len(sizes)
+            if n_clusters == 1 or (sizes == 1).any():
+                what = (
+                    "There is one label, and so one cluster."
+                    if n_clusters == 1
+                    else f"{np.count_nonzero(sizes == 1)} of {n_clusters} labels have a single "
+                    "sample: too few to say how sure an assignment is."
+                )
+                warnings.warn(what, stacklevel=4)
         elif fixed is not None:
             n_clusters = fixed.n_clusters
         else:

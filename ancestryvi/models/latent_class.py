@@ -24,7 +24,7 @@ from ancestryvi.models.priors import Prior
 MAX_ANALYTIC_CLASSES = 8
 """Expectations over more classes than this are estimated from one draw of c while training."""
 
-MIN_PAIRS = 4
+MIN_PAIRS = 2
 """Mirrored pairs of posterior draws behind the bound of each class, at least."""
 
 TEMPERATURE = 0.5
@@ -180,7 +180,7 @@ class LatentClassDDVI(DDVI):
         return self.class_log_probs(x).exp()
 
     def bound(self, x: Tensor, noise: Tensor) -> Tensor:
-        """Mean over draws of the bound of equation 11; classes share the draws, eight each at least.
+        """Mean over draws of the bound of equation 11; classes share them, four each at least.
 
         As many are taken from the second half of the draws as from the first, which they mirror.
         """

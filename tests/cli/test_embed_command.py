@@ -323,6 +323,7 @@ def test_learned_labels_are_given_to_the_samples_without_one(taught, cohort):
     assert "Fitted with the labels of 'population'" in stderr
     assert "labels that the fit has seen" in (out / "report.html").read_text(encoding="utf-8")
     assert AncestryDDVI.load(out / "model").classes_.tolist() == ["A", "B", "C", "D"]
+    assert json.loads((out / "metrics.json").read_text())["labels_were_fitted"] is True
 
 
 def test_a_model_of_labels_places_and_names_new_samples(taught, cohort, run, tmp_path):
@@ -334,14 +335,31 @@ def test_a_model_of_labels_places_and_names_new_samples(taught, cohort, run, tmp
     assert_array_equal(placed["cluster"], first.loc[placed.index, "cluster"])
 
 
-@pytest.mark.parametrize(
-    "options", [("--learn-labels",), ("--learn-labels", "--preset", "reference")]
-)
-def test_labels_to_learn_must_be_given_and_of_use(options, embedded, run):
-    given = () if len(options) == 1 else ("--labels", embedded.labels)
-    result = run("embed", embedded.vcf, *given, *options)
+def test_labels_to_learn_must_be_given(embedded, run):
+    result = run("embed", embedded.vcf, "--learn-labels")
     assert result.exit_code == 2
-    assert "labels" in result.stderr
+    assert "--learn-labels needs --labels" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "idle"),
+    [
+        (("--learn-labels", "--preset", "reference"), "--learn-labels"),
+        (("--learn-labels", "--n-clusters", "3"), "--n-clusters"),
+        (("--prior", "square", "--n-clusters", "3"), "--n-clusters"),
+        (("--preset", "reference", "--sleep", "none"), "--sleep"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(options, idle, embedded, run):
+    result = run("embed", embedded.vcf, "--labels", embedded.labels, *options)
+    assert result.exit_code == 2
+    assert f"{idle} has no effect" in result.stderr
+
+
+def test_labels_to_learn_that_are_all_missing(embedded, cohort, fails, tmp_path):
+    file = tmp_path / "labels.tsv"
+    pd.DataFrame({"sample": cohort.ids, "pop": "NA"}).to_csv(file, sep="\t", index=False)
+    fails("embed", embedded.vcf, "--labels", file, "--learn-labels", says=("No sample", "'pop'"))
 
 
 @pytest.mark.parametrize(
@@ -353,8 +371,11 @@ def test_labels_to_learn_must_be_given_and_of_use(options, embedded, run):
         (("--prior", "square"), {"prior": "square"}),
     ],
 )
-def test_variants_reach_the_model(options, parameters, embedded, run_quick, tmp_path):
-    run_quick(embedded.out / "pcs.tsv", *options, "--out", tmp_path / "map")
+def test_variants_reach_the_model(options, parameters, embedded, run, tmp_path):
+    result = run(
+        "embed", embedded.out / "pcs.tsv", *options, "--n-epochs", 5, "--out", tmp_path / "map"
+    )
+    assert result.exit_code == 0, result.stderr
     model = AncestryDDVI.load(tmp_path / "map" / "model")
     assert parameters.items() <= model.get_params().items()
     p = pd.read_csv(tmp_path / "map" / "responsibilities.tsv", sep="\t", index_col=0)
