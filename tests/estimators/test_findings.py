@@ -28,7 +28,8 @@ def test_the_sleep_term_spreads_the_latents_over_the_prior():
             sleep=sleep,
             n_sleep_steps=3,
             beta_reg=3.0,
-            n_epochs=600,
+            n_epochs=400,
+            n_diffusion_steps=5,
             random_state=1,
         ).fit(fitted)
         latents = model.posterior_samples(held_out, 10, random_state=1).reshape(-1, 2)
