@@ -18,9 +18,10 @@ from common import RESULTS, ROOT, machine
 from torch import Tensor, nn
 
 from ancestryvi.evaluate import confidence_interval
-from ancestryvi.models.ddvi import DDVI, normal
+from ancestryvi.models.ddvi import DDVI
 from ancestryvi.models.diffusion import GaussianDiffusion, gaussian_entropy
-from ancestryvi.models.posterior import DiffusionPosterior
+from ancestryvi.models.diffusion_posterior import DiffusionPosterior
+from ancestryvi.models.latent_variable import normal
 from ancestryvi.models.priors import MixturePrior
 from ancestryvi.models.schedules import cosine_alpha_bar
 from ancestryvi.training import History, Phase, train_phase

@@ -3,6 +3,7 @@
 import click
 
 from ancestryvi import __version__
+from ancestryvi.cli.benchmark import benchmark
 from ancestryvi.cli.embed import embed
 from ancestryvi.cli.info import info
 from ancestryvi.cli.project import project
@@ -16,6 +17,7 @@ def main() -> None:
     \b
     ancestryvi embed cohort.vcf.gz --labels samples.tsv --out map/
     ancestryvi project map/model new.vcf.gz --out placed/
+    ancestryvi benchmark cohort.vcf.gz --labels samples.tsv --out compared/
     ancestryvi info map/model
 
     Exit status: 0 done, 1 the data or the machine is at fault, 2 wrong usage.
@@ -24,4 +26,5 @@ def main() -> None:
 
 main.add_command(embed)
 main.add_command(project)
+main.add_command(benchmark)
 main.add_command(info)

@@ -1,25 +1,24 @@
-"""A fitted `AncestryDDVI` as data, and back."""
+"""A fitted estimator as data, and back."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
 from os import PathLike
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from ancestryvi import __version__
-from ancestryvi.estimators.blueprint import Blueprint
-from ancestryvi.estimators.ddvi import AncestryDDVI
-from ancestryvi.estimators.fitted import FittedDDVI
+from ancestryvi.estimators.base import AncestryEstimator
+from ancestryvi.estimators.latent_variable import LatentVariableEstimator
 from ancestryvi.exceptions import ModelFormatError
 from ancestryvi.persistence import ARRAYS_FILE, MODEL_FILE, Artifact, whole_directory
 from ancestryvi.preprocess import GenotypePCA
 from ancestryvi.training import History
 
 SCALARS = ("input_", "elbo_", "n_iter_", "n_features_in_")
+"""Those that the estimator has."""
+
 ARRAYS = ("embedding_", "_codes")
 PCA_SCALARS = ("n_features_in_", "n_signal_")
 PCA_ARRAYS = (
@@ -41,28 +40,25 @@ OWNED = (MODEL_FILE, ARRAYS_FILE, *(f"{name}.tsv" for name in PCA_TABLES.values(
 """Names of the files of a model directory."""
 
 
-def save_model(model: AncestryDDVI, path: str | PathLike[str], *, overwrite: bool) -> None:
-    """Write a fitted model; see `AncestryDDVI.save`."""
+def save_model(model: AncestryEstimator, path: str | PathLike[str], *, overwrite: bool) -> None:
+    """Write a fitted model; see `AncestryEstimator.save`."""
     parameters = model.get_params(deep=False)
     seed = parameters["random_state"]
     parameters["random_state"] = int(seed) if isinstance(seed, int | np.integer) else None
-    if not isinstance(parameters["prior"], str):
+    if not isinstance(parameters.get("prior", ""), str):
         parameters["prior"] = None  # it comes back as what it became
     parameters["pca"] = None if model.pca is None else model.pca.get_params()
     record: dict[str, Any] = {
         "ancestryvi_version": __version__,
         "estimator": type(model).__name__,
         "parameters": parameters,
-        "fitted": {name: getattr(model, name) for name in SCALARS},
-        "unit": model._fitted.unit,
-        "blueprint": asdict(replace(model._fitted.blueprint, n_clusters=model.n_clusters_)),
-        "history": model.history_.to_dict(),
+        "fitted": {name: getattr(model, name) for name in SCALARS if hasattr(model, name)},
+        **model._fitted.record(),
     }
-    arrays = {name: getattr(model, name) for name in ARRAYS}
-    arrays["centre"] = model._fitted.centre
-    for name, tensor in model._fitted.module.state_dict().items():
-        arrays[f"module.{name}"] = tensor.numpy()
+    arrays = {name: getattr(model, name) for name in ARRAYS} | model._fitted.arrays()
     tables = {}
+    if hasattr(model, "history_"):
+        record["history"] = model.history_.to_dict()
     if hasattr(model, "classes_"):
         record["classes"] = model.classes_.tolist()
     if hasattr(model, "feature_names_in_"):
@@ -85,11 +81,18 @@ def _without_sample_ids(qc: pd.DataFrame) -> pd.DataFrame:
     return qc.assign(detail=qc["detail"].where(qc["scope"] != "samples", reasons))
 
 
-def load_model(path: str | PathLike[str]) -> AncestryDDVI:
-    """Read a fitted model; see `AncestryDDVI.load`."""
+def load_model(path: str | PathLike[str], kind: type[Any] = AncestryEstimator) -> Any:
+    """Read a fitted model of this class or one below it; see `AncestryEstimator.load`."""
     artifact = Artifact.read(path)
+    name = str(artifact.record.get("estimator"))
+    known = {cls.__name__: cls for cls in _below(AncestryEstimator)}
+    if not issubclass(known.get(name, object), kind):
+        raise ModelFormatError(
+            f"The model in {path} is of the class {name!r}, not {kind.__name__}; load it with its "
+            "own class, or with AncestryEstimator.load."
+        )
     try:
-        return _restore(artifact)
+        return _restore(artifact, known[name])
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ModelFormatError(
             f"The model in {path} lacks a part or has one of the wrong shape ({error}); copy it "
@@ -97,36 +100,34 @@ def load_model(path: str | PathLike[str]) -> AncestryDDVI:
         ) from error
 
 
-def _restore(artifact: Artifact) -> AncestryDDVI:
+def _below(cls: type[Any]) -> list[type[Any]]:
+    """A class and every class that is derived from it."""
+    return [cls, *(found for child in cls.__subclasses__() for found in _below(child))]
+
+
+def _restore(artifact: Artifact, kind: type[AncestryEstimator]) -> AncestryEstimator:
     """The estimator that an artifact describes."""
     record, arrays = artifact.record, artifact.arrays
     parameters = dict(record["parameters"])
     if parameters["pca"] is not None:
         parameters["pca"] = GenotypePCA(**parameters["pca"])
-    model = AncestryDDVI(**parameters)
+    model = kind(**parameters)
     for name in SCALARS:
-        setattr(model, name, record["fitted"][name])
+        if name in record["fitted"]:
+            setattr(model, name, record["fitted"][name])
     for name in ARRAYS:
         setattr(model, name, arrays[name])
-    model.history_ = History.from_dict(record["history"])
+    if issubclass(kind, LatentVariableEstimator):
+        model.history_ = History.from_dict(record["history"])
     if "classes" in record:
         classes = record["classes"]
         model.classes_ = np.array(classes, dtype=object if isinstance(classes[0], str) else None)
     if "feature_names" in record:
         model.feature_names_in_ = np.array(record["feature_names"], dtype=object)
     model.pca_ = _restore_pca(artifact) if "pca" in record else None
-    state = {
-        name.removeprefix("module."): torch.as_tensor(array)
-        for name, array in arrays.items()
-        if name.startswith("module.")
-    }
-    blueprint = Blueprint(**record["blueprint"])
-    module = blueprint.build().double()
-    module.load_state_dict(state)
-    if model.prior is None:
-        model.prior = module.prior
-    centre = arrays["centre"]
-    model._fitted = FittedDDVI(module.requires_grad_(False), blueprint, centre, record["unit"])
+    model._fitted = kind.fitted_type.restore(record, arrays)
+    if getattr(model, "prior", "") is None:
+        model.prior = model._fitted.module.prior
     model._publish()
     return model
 

@@ -7,17 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ancestryvi.models.ddvi import DDVI
-from ancestryvi.models.diffusion import GaussianDiffusion
-from ancestryvi.models.latent_class import LatentClassDDVI
-from ancestryvi.models.posterior import DiffusionPosterior
+from ancestryvi.estimators.systems import SYSTEMS
+from ancestryvi.models.latent_variable import LatentVariableModel
 from ancestryvi.models.priors import KernelPrior, MixturePrior, Prior
 from ancestryvi.models.reference import ReferenceDDVI
-from ancestryvi.models.schedules import cosine_alpha_bar
-
-LATENT_FINAL = 0.95
-"""abar_T where reverse steps do not see x: what z knows of x has to come through y_T. That of the
-authors is 0.951 for their T = 5 and 0.904 for T = 10."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +19,13 @@ class Blueprint:
 
     Attributes
     ----------
+    method : str
+        One of `SYSTEMS`.
     n_features, n_latent, n_clusters, n_steps : int
     classes : bool
         Whether the posterior names a class first.
     conditional : bool
-        Whether its reverse steps see x.
+        Whether the reverse steps of a diffusion posterior see x.
     learned : bool
         Whether the parts of the prior are learned.
     n_points : int
@@ -39,6 +34,7 @@ class Blueprint:
         Whether it is the authors' genotype model.
     """
 
+    method: str = "ddvi"
     n_features: int
     n_latent: int
     n_clusters: int
@@ -49,30 +45,27 @@ class Blueprint:
     n_points: int = 0
     reference: bool = False
 
+    @property
+    def n_classes(self) -> int:
+        """Number of classes that the posterior names; 0 for none."""
+        return self.n_clusters if self.classes else 0
+
     def build(
         self, seed: int = 0, prior: Prior | None = None, noise_scale: Tensor | None = None
-    ) -> DDVI | ReferenceDDVI:
+    ) -> LatentVariableModel | ReferenceDDVI:
         """An untrained module; without a prior, one of the right shape."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self._build(prior, noise_scale)
 
-    def _build(self, prior: Prior | None, noise_scale: Tensor | None) -> DDVI | ReferenceDDVI:
+    def _build(
+        self, prior: Prior | None, noise_scale: Tensor | None
+    ) -> LatentVariableModel | ReferenceDDVI:
         if self.reference:
             return ReferenceDDVI(self.n_features, self.n_clusters, self.n_latent, self.n_steps)
-        final = {} if self.conditional else {"final": LATENT_FINAL}
-        posterior = DiffusionPosterior(
-            self.n_features,
-            self.n_latent,
-            GaussianDiffusion(cosine_alpha_bar(self.n_steps, **final)),
-            n_classes=self.n_clusters if self.classes else 0,
-            conditional=self.conditional,
-        )
-        kind = LatentClassDDVI if self.classes else DDVI
-        return kind(
-            self.n_features,
+        return SYSTEMS[self.method].build(
+            self,
             self._blank_prior() if prior is None else prior,
-            posterior,
             torch.ones(self.n_features) if noise_scale is None else noise_scale,
         )
 

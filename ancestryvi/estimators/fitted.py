@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ancestryvi.estimators.blueprint import Blueprint
 from ancestryvi.genotypes.alleles import VariantMatch
-from ancestryvi.models.ddvi import DDVI, standardise
+from ancestryvi.models.latent_variable import LatentVariableModel, standardise
 from ancestryvi.models.reference import ReferenceDDVI
 
 N_DRAWS = 32
@@ -24,13 +25,60 @@ ROWS_AT_ONCE = 64
 """Samples whose posterior is evaluated at once, which bounds memory."""
 
 
+class Fitted(Protocol):
+    """What a method has learned. Rows of features with NaN have no place: all NaN.
+
+    Methods that are able to also have ``elbo(features)`` ("bound"), ``draw_posterior(features,
+    n_draws, seed)`` ("draws"), ``draw_samples(n_samples, seed)`` ("samples") and ``decode(z)``
+    ("decode").
+    """
+
+    @property
+    def learned(self) -> bool:
+        """Whether clusters were learned, and so may be put in another order."""
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters."""
+
+    @property
+    def centers(self) -> NDArray[np.float64]:
+        """Centre of each cluster on the map, of shape (n_clusters, n_components)."""
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """Share of each cluster, of shape (n_clusters,)."""
+
+    def place(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Places on the map, of shape (n_samples, n_components)."""
+
+    def probabilities(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probability of each cluster, of shape (n_samples, n_clusters)."""
+
+    def spread(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How uncertain each place is, of shape (n_samples,); NaN for a method that cannot say."""
+
+    def keep_clusters(self, order: NDArray[np.intp]) -> Self:
+        """The same with these clusters alone, in this order."""
+
+    def record(self) -> dict[str, Any]:
+        """What it takes to `restore` it, besides the arrays, as JSON."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What it takes to `restore` it, by name."""
+
+    @classmethod
+    def restore(cls, record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """The same again; other entries of `record` and `arrays` are ignored."""
+
+
 @dataclass(frozen=True)
-class FittedDDVI:
-    """A trained module with the units of its features. Rows with NaN have no place: all NaN.
+class FittedModel:
+    """A trained module with the units of its features; see `Fitted`.
 
     Parameters
     ----------
-    module : DDVI or ReferenceDDVI
+    module : LatentVariableModel or ReferenceDDVI
         On the CPU, in double precision.
     blueprint : Blueprint
         What the module was made of; `keep_clusters` may have left fewer clusters.
@@ -40,10 +88,54 @@ class FittedDDVI:
         What the module takes for 1.
     """
 
-    module: DDVI | ReferenceDDVI
+    module: LatentVariableModel | ReferenceDDVI
     blueprint: Blueprint
     centre: NDArray[np.float64]
     unit: float
+
+    @property
+    def learned(self) -> bool:
+        """Whether the parts of the prior were learned."""
+        return self.blueprint.learned
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of parts of the prior."""
+        return self.module.prior.n_clusters
+
+    @property
+    def centers(self) -> NDArray[np.float64]:
+        """Means of the parts of the prior."""
+        return self.module.prior.centers.detach().numpy().copy()
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """Weights of the parts of the prior."""
+        return self.module.prior.log_weights.detach().exp().numpy()
+
+    def record(self) -> dict[str, Any]:
+        """Blueprint and unit."""
+        blueprint = replace(self.blueprint, n_clusters=self.n_clusters)
+        return {"unit": self.unit, "blueprint": asdict(blueprint)}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The centre, and the module's tensors as ``module.*``."""
+        state = self.module.state_dict().items()
+        return {"centre": self.centre, **{f"module.{name}": t.numpy() for name, t in state}}
+
+    @classmethod
+    def restore(cls, record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Build the module again, and load its tensors."""
+        blueprint = Blueprint(**record["blueprint"])
+        module = blueprint.build().double()
+        module.load_state_dict(
+            {
+                name.removeprefix("module."): torch.as_tensor(array)
+                for name, array in arrays.items()
+                if name.startswith("module.")
+            }
+        )
+        return cls(module.requires_grad_(False), blueprint, arrays["centre"], record["unit"])
 
     def place(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Latents that the posterior's means lead to, of shape (n_samples, n_latent)."""
@@ -81,7 +173,7 @@ class FittedDDVI:
         generator = torch.Generator().manual_seed(seed)
 
         def draw(x: Tensor) -> Tensor:
-            shape = (self.module.n_steps + 1, n_draws, len(x), self.module.n_latent)
+            shape = (self.module.n_noise, n_draws, len(x), self.module.n_latent)
             noise = torch.randn(shape, generator=generator, dtype=x.dtype)
             uniform = torch.rand(shape[1:3], generator=generator, dtype=x.dtype)
             return self.module.draw(x, noise, uniform).transpose(0, 1)
@@ -103,9 +195,10 @@ class FittedDDVI:
             x = self.module.expectation(torch.as_tensor(z))
         return x.numpy() * self.unit + self.centre
 
-    def keep_clusters(self, order: NDArray[np.intp]) -> None:
-        """Keep these clusters alone, in this order."""
+    def keep_clusters(self, order: NDArray[np.intp]) -> Self:
+        """Keep these clusters of the module alone, in this order."""
         self.module.keep_clusters(torch.as_tensor(order))
+        return self
 
     def _by_blocks(
         self,
@@ -129,7 +222,7 @@ class FittedDDVI:
         Normal, with the exact second moments, and uniform, stratified.
         """
         generator = torch.Generator().manual_seed(0)
-        shape = (self.module.n_steps + 1, N_DRAWS // 2, 1, self.module.n_latent)
+        shape = (self.module.n_noise, N_DRAWS // 2, 1, self.module.n_latent)
         noise = standardise(torch.randn(shape, generator=generator, dtype=torch.float64))
         uniform = (torch.randperm(N_DRAWS, generator=generator) + 0.5) / N_DRAWS
         return torch.cat([noise, -noise], dim=1), uniform.double().unsqueeze(1)

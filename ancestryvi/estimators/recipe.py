@@ -23,26 +23,17 @@ from ancestryvi.estimators.discriminant import (
     fit_discriminant,
     linear_discriminant,
 )
-from ancestryvi.estimators.fitted import FittedDDVI
-from ancestryvi.models.ddvi import DDVI
-from ancestryvi.models.latent_class import LatentClassDDVI
+from ancestryvi.estimators.fitted import FittedModel
+from ancestryvi.estimators.systems import SYSTEMS, System
+from ancestryvi.models.latent_class import LatentClassModel
+from ancestryvi.models.latent_variable import LatentVariableModel
 from ancestryvi.models.priors import KernelPrior, MixturePrior, Prior, Sampler, kernel_prior
 from ancestryvi.models.reference import ReferenceDDVI
 from ancestryvi.models.shapes import SHAPES
 from ancestryvi.training import History, Phase, one_thread, resolve_device, train_phase
+from ancestryvi.training.courses import Plan
 from ancestryvi.training.reference import reference_phases
-from ancestryvi.training.wake_sleep import (
-    SETTLED_RATE,
-    WAKE_SLEEP_RATE,
-    Weights,
-    dreaming,
-    layout,
-    wake_sleep,
-    warm_start,
-)
-
-PHASE_SHARES = {"layout": 0.08, "warm start": 0.6, "dreaming": 0.12, "wake-sleep": 0.2}
-"""Shares of the epochs that phases get, those that a variant has no use for left out."""
+from ancestryvi.training.wake_sleep import Weights
 
 AUTO_EPOCHS = 240
 MIN_AUTO_STEPS = 2600
@@ -65,31 +56,40 @@ SMALLEST_NOISE = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The parameters of training; those of `AncestryDDVI` by the same names."""
+    """The parameters of training; those of the estimators by the same names.
 
+    `method` is one of `SYSTEMS`; those with a default are of use to DDVI alone.
+    """
+
+    method: str
     n_clusters: int
     n_components: int
     prior: str | Prior | Sampler
     clustering: str
-    sleep: str | None
-    pretrain: bool
-    n_diffusion_steps: int
-    n_sleep_steps: int
     beta_reg: float
-    beta_diff: float
     alpha: float
-    preset: str | None
     n_epochs: int | str
     batch_size: int
     device: str
     progress: bool
+    sleep: str | None = None
+    pretrain: bool = True
+    n_diffusion_steps: int = 1
+    n_sleep_steps: int = 1
+    beta_diff: float = 1.0
+    preset: str | None = None
+
+    @property
+    def system(self) -> System:
+        """What is trained."""
+        return SYSTEMS[self.method]
 
     def fit(
         self,
         features: NDArray[np.float64],
         random: np.random.RandomState,
         labels: NDArray[np.int64] | None = None,
-    ) -> tuple[FittedDDVI, History]:
+    ) -> tuple[FittedModel, History]:
         """Train on all rows; `labels` are class indices, -1 where there is none.
 
         The mixture that becomes the prior is fitted to the latents of the warm start: means that
@@ -104,35 +104,35 @@ class Recipe:
         model = self._untrained(blueprint, fixed, x, seed).to(x.device)
         noise = torch.Generator(device=x.device).manual_seed(seed)
         n_epochs = self.epochs(len(x))
-        weights = Weights(beta_reg=self.beta_reg, beta_diff=self.beta_diff, alpha=self.alpha)
-        codes = None if labels is None else torch.as_tensor(labels, device=x.device)
-        with self._training(x, codes, seed, sum(n_epochs.values())) as (run, history):
-            run(layout(model, leading_axes(x, self.n_components), n_epochs["layout"]))
-            if self.pretrain:
-                run(warm_start(model, n_epochs["warm start"], self.beta_reg, noise))
+
+        def start() -> None:
             if fixed is None or labels is not None:
                 start_clusters(model, x, labels, blueprint, random)
-            if "dreaming" in n_epochs:
-                run(dreaming(model, n_epochs["dreaming"], weights, noise))
-            run(
-                wake_sleep(
-                    model,
-                    n_epochs["wake-sleep"],
-                    weights,
-                    noise,
-                    sleep=self.sleep,
-                    n_sleep_steps=self.n_sleep_steps,
-                    rate=SETTLED_RATE if self.pretrain and fixed is None else WAKE_SLEEP_RATE,
-                )
-            )
-        if labels is not None:
+
+        plan = Plan(
+            axes=leading_axes(x, self.n_components),
+            n_epochs=n_epochs,
+            weights=Weights(beta_reg=self.beta_reg, beta_diff=self.beta_diff, alpha=self.alpha),
+            generator=noise,
+            seed=seed,
+            start_clusters=start,
+            settled=fixed is None,
+            n_labels=0 if labels is None else blueprint.n_clusters,
+            sleep=self.sleep,
+            n_sleep_steps=self.n_sleep_steps,
+        )
+        codes = None if labels is None else torch.as_tensor(labels, device=x.device)
+        with self._training(x, codes, seed, sum(n_epochs.values())) as (run, history):
+            for phase in self.system.course(model, plan):
+                run(phase)
+        if labels is not None and isinstance(model, LatentClassModel):
             model.posterior.class_factor.fill_(calibration(as_array(x), labels))
         trained = model.cpu().double().requires_grad_(False)
-        return FittedDDVI(trained, blueprint, centre, unit), history
+        return FittedModel(trained, blueprint, centre, unit), history
 
     def _fit_reference(
         self, features: NDArray[np.float64], random: np.random.RandomState
-    ) -> tuple[FittedDDVI, History]:
+    ) -> tuple[FittedModel, History]:
         """Train the authors' genotype model as their program does."""
         x, centre, unit = self._standardised(features)
         seed = int(random.randint(2**31 - 1))
@@ -154,7 +154,7 @@ class Recipe:
                 run(phase)
         model.set_noise(x)
         trained = model.cpu().double().requires_grad_(False)
-        return FittedDDVI(trained, blueprint, centre, unit), history
+        return FittedModel(trained, blueprint, centre, unit), history
 
     def _standardised(
         self, features: NDArray[np.float64]
@@ -200,11 +200,15 @@ class Recipe:
             total = math.ceil(n_steps / n_batches)
         else:
             total = int(self.n_epochs)
-        shares = dict(PHASE_SHARES)
-        if not self.pretrain:
-            del shares["warm start"]
-        if not self.pretrain or self.sleep is None:
-            del shares["dreaming"]
+        left_out = {
+            "warm start": not self.pretrain,
+            "dreaming": not self.pretrain or self.sleep is None,
+        }
+        shares = {
+            name: share
+            for name, share in self.system.shares.items()
+            if not left_out.get(name, False)
+        }
         return {
             name: max(1, round(total * share / sum(shares.values())))
             for name, share in shares.items()
@@ -254,12 +258,18 @@ class Recipe:
             n_clusters = fixed.n_clusters
         else:
             n_clusters = self._affordable_clusters(len(x))
+        has_classes = self.system.models[1] is not None
+        if self.clustering == "latent_class" and not has_classes:
+            raise ValueError(
+                f"{self.system.title} has no explicit classes; leave clustering at 'mixture'."
+            )
         return Blueprint(
+            method=self.method,
             n_features=x.shape[1],
             n_latent=self.n_components,
             n_clusters=n_clusters,
             n_steps=self.n_diffusion_steps,
-            classes=labels is not None or self.clustering == "latent_class",
+            classes=has_classes and (labels is not None or self.clustering == "latent_class"),
             conditional=self.sleep != "latent",
             learned=fixed is None,
             n_points=len(fixed.points) if isinstance(fixed, KernelPrior) else 0,
@@ -275,7 +285,9 @@ class Recipe:
             )
         return min(self.n_clusters, n_samples)
 
-    def _untrained(self, blueprint: Blueprint, fixed: Prior | None, x: Tensor, seed: int) -> DDVI:
+    def _untrained(
+        self, blueprint: Blueprint, fixed: Prior | None, x: Tensor, seed: int
+    ) -> LatentVariableModel:
         """The model before training; a prior that is to be learned is one standard normal yet.
 
         The observation noise starts at the spread of the column that varies least: the last PCs
@@ -283,11 +295,11 @@ class Recipe:
         """
         lowest = x.std(dim=0, correction=0).min().clamp(min=SMALLEST_NOISE).cpu()
         prior = MixturePrior.standard_normal(self.n_components) if fixed is None else fixed
-        return cast(DDVI, blueprint.build(seed, prior, lowest.repeat(x.shape[1])))
+        return cast(LatentVariableModel, blueprint.build(seed, prior, lowest.repeat(x.shape[1])))
 
 
 def start_clusters(
-    model: DDVI,
+    model: LatentVariableModel,
     x: Tensor,
     labels: NDArray[np.int64] | None,
     blueprint: Blueprint,
@@ -303,7 +315,6 @@ def start_clusters(
     features = as_array(x)
     with torch.no_grad():
         mean, scale = model.posterior.draw_belief(x, x.new_zeros(1))
-        decoded = as_array(model.decoder(mean))
     latents = as_array(mean)
     if labels is None:
         mixture = GaussianMixture(
@@ -322,8 +333,9 @@ def start_clusters(
     if blueprint.learned:
         spread = as_array(scale.square()).mean(axis=0) + MIN_VARIANCE
         model.prior = component_prior(sizes, share, latents, spread).to(x.device)
-    if isinstance(model, LatentClassDDVI):
+    if isinstance(model, LatentClassModel):
         with torch.no_grad():
+            decoded = as_array(model.decoder(mean))
             head = model.posterior.class_head
             head.weight.copy_(torch.as_tensor(weights.T))
             head.bias.copy_(torch.as_tensor(bias))

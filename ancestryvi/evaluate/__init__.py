@@ -1,5 +1,13 @@
 """Scores of maps and clusters against known labels, of latents against their prior."""
 
+from ancestryvi.evaluate.benchmark import (
+    Run,
+    median_run,
+    run_benchmark,
+    run_table,
+    summary_table,
+    supervised_ceiling,
+)
 from ancestryvi.evaluate.latents import latent_nll, mmd
 from ancestryvi.evaluate.metrics import (
     clustering_metrics,
@@ -10,11 +18,17 @@ from ancestryvi.evaluate.metrics import (
 from ancestryvi.evaluate.uncertainty import assignment_entropy
 
 __all__ = [
+    "Run",
     "assignment_entropy",
     "clustering_metrics",
     "confidence_interval",
     "latent_nll",
     "map_metrics",
+    "median_run",
     "mmd",
     "reference_line",
+    "run_benchmark",
+    "run_table",
+    "summary_table",
+    "supervised_ceiling",
 ]

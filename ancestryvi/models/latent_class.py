@@ -1,4 +1,4 @@
-"""DDVI with an explicit class c: latent for clustering, partly observed for semi-supervision.
+"""A model with an explicit class c: latent for clustering, partly observed for semi-supervision.
 
 Generative model p(c) p(z | c) p(x | z, c) with p(x | z, c) = N(f(z) + b_c, diag s^2), posterior
 q(c | x) q(y, z | x, c). The classes are the parts of the prior.
@@ -17,8 +17,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ancestryvi.models.ddvi import DDVI, ElboTerms, normal, standardise
-from ancestryvi.models.posterior import DiffusionPosterior
+from ancestryvi.models.ddvi import DDVI
+from ancestryvi.models.latent_variable import (
+    ElboTerms,
+    LatentVariableModel,
+    normal,
+    standardise,
+)
+from ancestryvi.models.posterior import Posterior
 from ancestryvi.models.priors import Prior
 
 MAX_ANALYTIC_CLASSES = 8
@@ -34,8 +40,8 @@ LOG_IMPOSSIBLE = -1e4
 """log q(c | x) of the classes that a label excludes: finite, so that 0 log 0 is 0."""
 
 
-class LatentClassDDVI(DDVI):
-    """DDVI whose posterior names a class first; parameters as for `DDVI`.
+class LatentClassModel(LatentVariableModel):
+    """A model whose posterior names a class first; parameters as for `LatentVariableModel`.
 
     The posterior has as many classes as the prior has parts. Classes differ by their places on the
     map, and by offsets b_c, from 0 on, in directions that a map of few dimensions leaves out.
@@ -45,7 +51,7 @@ class LatentClassDDVI(DDVI):
         self,
         n_features: int,
         prior: Prior,
-        posterior: DiffusionPosterior,
+        posterior: Posterior,
         noise_scale: Tensor,
         *,
         n_hidden: int = 256,
@@ -84,7 +90,7 @@ class LatentClassDDVI(DDVI):
         Parameters
         ----------
         x : Tensor of shape (n_samples, n_features)
-        noise : Tensor of shape (T + 1, ..., n_classes, n_samples, n_latent)
+        noise : Tensor of shape (n_noise, ..., n_classes, n_samples, n_latent)
         log_q : Tensor of shape (n_samples, n_classes)
             log q(c | x).
 
@@ -118,7 +124,7 @@ class LatentClassDDVI(DDVI):
         Parameters
         ----------
         x, log_q : as for `class_elbo`
-        noise : Tensor of shape (T + 1, n_samples, n_latent)
+        noise : Tensor of shape (n_noise, n_samples, n_latent)
         gumbel : Tensor of shape (n_samples, n_classes)
             Standard Gumbel noise.
         """
@@ -142,38 +148,28 @@ class LatentClassDDVI(DDVI):
         log_q = self.class_log_probs(x, labels)
         shape = (len(x), self.n_latent)
         if self.n_classes <= MAX_ANALYTIC_CLASSES:
-            noise = normal((self.n_steps + 1, self.n_classes, *shape), x, generator)
+            noise = normal((self.n_noise, self.n_classes, *shape), x, generator)
             return self.class_elbo(x, noise, log_q)
-        noise = normal((self.n_steps + 1, *shape), x, generator)
+        noise = normal((self.n_noise, *shape), x, generator)
         uniform = torch.rand(log_q.shape, generator=generator, dtype=x.dtype, device=x.device)
         tiny = torch.finfo(x.dtype).tiny
         gumbel = -(-uniform.clamp(min=tiny).log()).clamp(min=tiny).log()
         return self.relaxed_class_elbo(x, noise, log_q, gumbel)
-
-    def sleep(self, n_samples: int, generator: torch.Generator) -> Tensor:
-        """As for `DDVI`, on dreams whose class is known: -log q(c | x) is part of the loss."""
-        with torch.no_grad():
-            z, part, x = self.dream(n_samples, generator)
-        c = torch.nn.functional.one_hot(part, self.n_classes).to(x.dtype)
-        noise = normal((self.n_steps, n_samples, self.n_latent), x, generator)
-        log_q = self.class_log_probs(x)
-        return self.denoising_loss(x, z, noise, c) - (c * log_q).sum(-1)
 
     # --------------------------------------------------------------------------- the read-out
 
     def place(self, x: Tensor) -> Tensor:
         """Mean over q(c | x) of the latents that the means of q lead to."""
         c = torch.eye(self.n_classes, dtype=x.dtype, device=x.device).unsqueeze(1)
-        still = x.new_zeros(self.n_steps + 1, 1, 1, 1)
-        z = self.posterior.infer(self.posterior.encode(x, c), still)
+        z = self.infer(x, x.new_zeros(self.n_noise, 1, 1, self.n_latent), c)
         return torch.einsum("nc,cnd->nd", self.class_log_probs(x).exp(), z)
 
     def draw(self, x: Tensor, noise: Tensor, uniform: Tensor) -> Tensor:
-        """As for `DDVI`; `uniform` chooses the class of each draw."""
+        """As for `LatentVariableModel`; `uniform` chooses the class of each draw."""
         cumulative = self.class_log_probs(x).exp().cumsum(-1)
         index = (uniform.unsqueeze(-1) >= cumulative[..., :-1]).sum(-1)
         c = torch.nn.functional.one_hot(index, self.n_classes).to(x.dtype)
-        return self.posterior.infer(self.posterior.encode(x, c), noise)
+        return self.infer(x, noise, c)
 
     def probabilities(self, x: Tensor, noise: Tensor) -> Tensor:
         """q(c | x), of shape (n_samples, n_classes)."""
@@ -195,3 +191,16 @@ class LatentClassDDVI(DDVI):
         super().keep_clusters(order)
         self.posterior.keep_classes(order)
         self.offsets = nn.Parameter(self.offsets.detach()[order])
+
+
+class LatentClassDDVI(LatentClassModel, DDVI):
+    """DDVI whose posterior names a class first."""
+
+    def sleep(self, n_samples: int, generator: torch.Generator) -> Tensor:
+        """As for `DDVI`, on dreams whose class is known: -log q(c | x) is part of the loss."""
+        with torch.no_grad():
+            z, part, x = self.dream(n_samples, generator)
+        c = torch.nn.functional.one_hot(part, self.n_classes).to(x.dtype)
+        noise = normal((self.n_steps, n_samples, self.n_latent), x, generator)
+        log_q = self.class_log_probs(x)
+        return self.denoising_loss(x, z, noise, c) - (c * log_q).sum(-1)

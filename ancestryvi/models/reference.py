@@ -160,6 +160,11 @@ class ReferenceDDVI(nn.Module):
         return self.diffusion.n_steps
 
     @property
+    def n_noise(self) -> int:
+        """T + 1, as for the posterior of DDVI."""
+        return self.n_steps + 1
+
+    @property
     def prior(self) -> MixturePrior:
         """p(z) at the present means, with equal weights; nothing of it is trained further."""
         n_clusters = len(self.means)

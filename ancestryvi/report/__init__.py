@@ -1,5 +1,7 @@
 """Pictures for papers and the interactive report."""
 
+from ancestryvi.report.comparison import Comparison, comparison_markdown, write_comparison
+from ancestryvi.report.comparison_figures import cost_figure, maps_figure
 from ancestryvi.report.content import ReportContent
 from ancestryvi.report.figures import embedding_figure, save_figure
 from ancestryvi.report.html import write_report
@@ -8,12 +10,17 @@ from ancestryvi.report.table import Colouring, colouring, nested_group
 
 __all__ = [
     "Colouring",
+    "Comparison",
     "ReportContent",
     "Style",
     "category_styles",
     "colouring",
+    "comparison_markdown",
+    "cost_figure",
     "embedding_figure",
+    "maps_figure",
     "nested_group",
     "save_figure",
+    "write_comparison",
     "write_report",
 ]

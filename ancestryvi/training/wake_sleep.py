@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from ancestryvi.models.ddvi import DDVI, normal
-from ancestryvi.models.latent_class import LatentClassDDVI
+from ancestryvi.models.ddvi import DDVI
+from ancestryvi.models.latent_class import LatentClassModel
+from ancestryvi.models.latent_variable import LatentVariableModel, normal
 from ancestryvi.training.loop import Objective, Phase, adam
 
 LAYOUT_RATE = 2e-3
@@ -43,14 +45,14 @@ class Weights:
     alpha: float = 1.0
 
 
-def layout(model: DDVI, axes: Tensor, n_epochs: int) -> Phase:
+def layout(model: LatentVariableModel, axes: Tensor, n_epochs: int) -> Phase:
     """Teach the encoder to read `axes` off x, and the decoder to read x off them.
 
     The warm start then unfolds the same picture whatever the seed, with its axes turned alike.
 
     Parameters
     ----------
-    model : DDVI
+    model : LatentVariableModel
     axes : Tensor of shape (n_features, n_latent)
         The latents to start from are ``x @ axes``.
     n_epochs : int
@@ -67,7 +69,9 @@ def layout(model: DDVI, axes: Tensor, n_epochs: int) -> Phase:
     return Phase("layout", n_epochs, [Objective("layout", loss, [adam(parameters, LAYOUT_RATE)])])
 
 
-def warm_start(model: DDVI, n_epochs: int, beta_reg: float, generator: torch.Generator) -> Phase:
+def warm_start(
+    model: LatentVariableModel, n_epochs: int, beta_reg: float, generator: torch.Generator
+) -> Phase:
     """Train decoder and encoder as AEVB, with the encoder's Gaussian belief as the posterior.
 
     This is the pre-training of algorithm 1, line 1. The prior stays as it is.
@@ -115,7 +119,7 @@ def dreaming(model: DDVI, n_epochs: int, weights: Weights, generator: torch.Gene
 
 
 def wake_sleep(
-    model: DDVI,
+    model: LatentVariableModel,
     n_epochs: int,
     weights: Weights,
     generator: torch.Generator,
@@ -128,7 +132,7 @@ def wake_sleep(
 
     Parameters
     ----------
-    model : DDVI
+    model : LatentVariableModel
     n_epochs : int
     weights : Weights
     generator : torch.Generator
@@ -152,18 +156,18 @@ def wake_sleep(
             "entropy": terms.entropy.mean(),
             "elbo": terms.elbo.mean(),
         }
-        if isinstance(model, LatentClassDDVI):
+        if isinstance(model, LatentClassModel):
             recorded["log_class"] = terms.log_class.mean()
         if labels is not None:
             recorded["classification"] = _classification(model, x, labels)
             total = total + weights.alpha * recorded["classification"]
         if sleep == "latent":
-            recorded["diffusion"] = model.sleep(len(x), generator).mean()
+            recorded["diffusion"] = cast(DDVI, model).sleep(len(x), generator).mean()
             total = total + weights.beta_diff * recorded["diffusion"]
         return {"loss": total, **recorded}
 
     def sleep_loss(x: Tensor, done: float, labels: Tensor | None = None) -> Mapping[str, Tensor]:
-        return {"loss": model.sleep(len(x), generator).mean()}
+        return {"loss": cast(DDVI, model).sleep(len(x), generator).mean()}
 
     phi = list(model.posterior.parameters())
     theta = model.generative_parameters()
@@ -177,7 +181,7 @@ def wake_sleep(
     return Phase("wake" if sleep is None else "wake-sleep", n_epochs, objectives)
 
 
-def _classification(model: DDVI, x: Tensor, labels: Tensor) -> Tensor:
+def _classification(model: LatentVariableModel, x: Tensor, labels: Tensor) -> Tensor:
     """Mean of -log q(l | x) over the labelled rows, in nats; 0 without any."""
     rows = labels >= 0
     if not rows.any():

@@ -7,8 +7,8 @@ import torch
 
 from ancestryvi.models.ddvi import DDVI
 from ancestryvi.models.diffusion import GaussianDiffusion
+from ancestryvi.models.diffusion_posterior import DiffusionPosterior
 from ancestryvi.models.latent_class import LatentClassDDVI
-from ancestryvi.models.posterior import DiffusionPosterior
 from ancestryvi.models.priors import MixturePrior
 from ancestryvi.models.schedules import cosine_alpha_bar
 

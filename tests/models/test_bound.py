@@ -9,8 +9,8 @@ from torch.distributions import MultivariateNormal
 
 from ancestryvi.models.ddvi import DDVI
 from ancestryvi.models.diffusion import GaussianDiffusion, gaussian_log_prob
+from ancestryvi.models.diffusion_posterior import MAX_LOG_CORRECTION, DiffusionPosterior
 from ancestryvi.models.networks import zero_init
-from ancestryvi.models.posterior import MAX_LOG_CORRECTION, DiffusionPosterior
 from ancestryvi.models.priors import MixturePrior
 from ancestryvi.models.schedules import cosine_alpha_bar
 from ancestryvi.training import History, train_phase

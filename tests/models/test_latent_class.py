@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, MultivariateNormal, Normal, kl_divergence
 
 from ancestryvi.models.diffusion import GaussianDiffusion
+from ancestryvi.models.diffusion_posterior import MAX_LOG_CORRECTION, DiffusionPosterior
 from ancestryvi.models.latent_class import MAX_ANALYTIC_CLASSES, TEMPERATURE, LatentClassDDVI
 from ancestryvi.models.networks import zero_init
-from ancestryvi.models.posterior import MAX_LOG_CORRECTION, DiffusionPosterior
 from ancestryvi.models.priors import MixturePrior
 from ancestryvi.models.schedules import cosine_alpha_bar
 

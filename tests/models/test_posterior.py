@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from ancestryvi.models.diffusion import GaussianDiffusion
+from ancestryvi.models.diffusion_posterior import MAX_LOG_CORRECTION, DiffusionPosterior
 from ancestryvi.models.networks import mlp, zero_init
-from ancestryvi.models.posterior import LOG_SCALE_RANGE, MAX_LOG_CORRECTION, DiffusionPosterior
+from ancestryvi.models.posterior import LOG_SCALE_RANGE
 from ancestryvi.models.schedules import cosine_alpha_bar
 
 

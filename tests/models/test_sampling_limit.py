@@ -11,7 +11,11 @@ from scipy.stats import norm
 from torch import Tensor, nn
 
 from ancestryvi.models.diffusion import GaussianDiffusion
-from ancestryvi.models.posterior import MAX_LOG_CORRECTION, DiffusionPosterior, Encoding
+from ancestryvi.models.diffusion_posterior import (
+    MAX_LOG_CORRECTION,
+    DiffusionEncoding,
+    DiffusionPosterior,
+)
 from ancestryvi.models.reference import ReferenceDDVI
 from ancestryvi.models.schedules import cosine_alpha_bar
 
@@ -96,7 +100,7 @@ def ancestral(n_steps: int, n: int, generator: torch.Generator) -> Tensor:
     posterior = DiffusionPosterior(1, 1, diffusion, conditional=False)
     posterior.denoiser = PerfectCorrection(diffusion)
     nothing = torch.zeros(1)
-    encoding = Encoding(nothing, nothing, nothing, nothing, nothing)
+    encoding = DiffusionEncoding(*[nothing] * 6)
     y = starts(n, diffusion.alpha_bar[-1].item())
     for t in range(n_steps, 0, -1):
         mean, variance = posterior.reverse_step(encoding, y, t)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ancestryvi.models.ddvi import DDVI
 from ancestryvi.models.diffusion import GaussianDiffusion
-from ancestryvi.models.posterior import DiffusionPosterior
+from ancestryvi.models.diffusion_posterior import DiffusionPosterior
 from ancestryvi.models.priors import MixturePrior
 from ancestryvi.models.schedules import cosine_alpha_bar
 from ancestryvi.training import History, Phase, train_phase

@@ -1,0 +1,137 @@
+"""The latent-variable models, each by what it is built of and how it is trained.
+
+A new one is a file in `ancestryvi.models` and an entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from ancestryvi.models.adversarial import PointPosterior
+from ancestryvi.models.aevb import GaussianPosterior
+from ancestryvi.models.ddvi import DDVI
+from ancestryvi.models.diffusion import GaussianDiffusion
+from ancestryvi.models.diffusion_posterior import DiffusionPosterior
+from ancestryvi.models.hierarchical import HierarchicalPosterior
+from ancestryvi.models.iaf import FlowPosterior
+from ancestryvi.models.latent_class import LatentClassDDVI, LatentClassModel
+from ancestryvi.models.latent_variable import LatentVariableModel
+from ancestryvi.models.path_integral import PathIntegralPosterior
+from ancestryvi.models.posterior import Posterior
+from ancestryvi.models.priors import Prior
+from ancestryvi.models.schedules import cosine_alpha_bar
+from ancestryvi.training.courses import (
+    ADVERSARIAL_SHARES,
+    WAKE_SHARES,
+    WAKE_SLEEP_SHARES,
+    Course,
+    adversarial_course,
+    wake_sleep_course,
+)
+
+LATENT_FINAL = 0.95
+"""abar_T where reverse steps do not see x: what z knows of x has to come through y_T. That of the
+authors is 0.951 for their T = 5 and 0.904 for T = 10."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """A latent-variable model of the literature.
+
+    Attributes
+    ----------
+    title, summary : str
+        Its name, and what it is in one line.
+    posterior : callable
+        From a `Blueprint` to an untrained q(z | x).
+    models : tuple of two classes
+        The model, and the same with explicit classes; None where there is no such form, and labels
+        are then parts of the prior alone.
+    course : Course
+        The phases of its training.
+    shares : mapping of str to float
+        Shares of the epochs that the phases get.
+    beta : float
+        Default weight of the prior terms.
+    bounded : bool
+        Whether it has a lower bound of log p(x).
+    """
+
+    title: str
+    summary: str
+    posterior: Callable[[Any], Posterior]
+    models: tuple[type[LatentVariableModel], type[LatentVariableModel] | None] = (
+        LatentVariableModel,
+        LatentClassModel,
+    )
+    course: Course = wake_sleep_course
+    shares: Mapping[str, float] = field(default_factory=lambda: WAKE_SHARES)
+    beta: float = 1.0
+    bounded: bool = True
+
+    def build(self, make: Any, prior: Prior, noise_scale: Tensor) -> LatentVariableModel:
+        """The untrained model of a `Blueprint`."""
+        kind = self.models[1] if make.classes else self.models[0]
+        assert kind is not None
+        return kind(make.n_features, prior, self.posterior(make), noise_scale)
+
+
+def _diffusion(make: Any) -> DiffusionPosterior:
+    final = {} if make.conditional else {"final": LATENT_FINAL}
+    return DiffusionPosterior(
+        make.n_features,
+        make.n_latent,
+        GaussianDiffusion(cosine_alpha_bar(make.n_steps, **final)),
+        n_classes=make.n_classes,
+        conditional=make.conditional,
+    )
+
+
+def _plain(kind: Callable[..., Posterior]) -> Callable[[Any], Posterior]:
+    """A posterior that needs to know dimensions and classes only."""
+    return lambda make: kind(make.n_features, make.n_latent, n_classes=make.n_classes)
+
+
+SYSTEMS: dict[str, System] = {
+    "ddvi": System(
+        title="DDVI",
+        summary="diffusion posterior, trained by wake-sleep",
+        posterior=_diffusion,
+        models=(DDVI, LatentClassDDVI),
+        shares=WAKE_SLEEP_SHARES,
+    ),
+    "aevb": System(
+        title="AEVB",
+        summary="variational auto-encoder (beta-VAE), Gaussian posterior",
+        posterior=_plain(GaussianPosterior),
+    ),
+    "aevb-iaf": System(
+        title="AEVB-IAF",
+        summary="variational auto-encoder, inverse autoregressive flow posterior",
+        posterior=_plain(FlowPosterior),
+    ),
+    "h-aevb": System(
+        title="H-AEVB",
+        summary="variational auto-encoder, hierarchical posterior",
+        posterior=_plain(HierarchicalPosterior),
+    ),
+    "pis": System(
+        title="PIS",
+        summary="variational auto-encoder, path integral sampler as posterior",
+        posterior=_plain(PathIntegralPosterior),
+    ),
+    "aaeb": System(
+        title="AAEB",
+        summary="adversarial auto-encoder",
+        posterior=_plain(PointPosterior),
+        models=(LatentVariableModel, None),
+        course=adversarial_course,
+        shares=ADVERSARIAL_SHARES,
+        bounded=False,
+    ),
+}
+"""By the name that `--method` takes."""

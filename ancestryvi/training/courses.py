@@ -1,0 +1,110 @@
+"""The courses of training: which phases a method goes through, and when clusters come in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ancestryvi.models.adversarial import Critic
+from ancestryvi.training.adversarial import adversarial
+from ancestryvi.training.loop import Phase
+from ancestryvi.training.wake_sleep import (
+    SETTLED_RATE,
+    WAKE_SLEEP_RATE,
+    Weights,
+    dreaming,
+    layout,
+    wake_sleep,
+    warm_start,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a course is told.
+
+    Attributes
+    ----------
+    axes : Tensor of shape (n_features, n_latent)
+        Where the map starts from: x @ axes.
+    n_epochs : mapping of str to int
+        Epochs of each phase; a phase that is not named is left out where that is possible.
+    weights : Weights
+    generator : torch.Generator
+        Of all draws, on the device of the model.
+    seed : int
+        Of networks that are needed in training only.
+    start_clusters : callable
+        Gives prior and classes their start from the present latents; does nothing where the prior
+        is fixed.
+    settled : bool
+        Whether the prior is learned, so that phases after `start_clusters` refine.
+    n_labels : int
+        Number of labels; 0 without any.
+    sleep, n_sleep_steps
+        As for `wake_sleep`.
+    """
+
+    axes: Tensor
+    n_epochs: Mapping[str, int]
+    weights: Weights
+    generator: torch.Generator
+    seed: int
+    start_clusters: Callable[[], None]
+    settled: bool
+    n_labels: int = 0
+    sleep: str | None = None
+    n_sleep_steps: int = 1
+
+
+Course = Callable[[Any, Plan], Iterator[Phase]]
+"""From an untrained model and a plan to phases, each to be run before the next is asked for."""
+
+WAKE_SLEEP_SHARES = {"layout": 0.08, "warm start": 0.6, "dreaming": 0.12, "wake-sleep": 0.2}
+WAKE_SHARES = {"layout": 0.08, "warm start": 0.6, "wake-sleep": 0.2}
+ADVERSARIAL_SHARES = {"layout": 0.08, "adversarial": 0.6, "settling": 0.2}
+"""Shares of the epochs that phases get."""
+
+
+def wake_sleep_course(model: Any, plan: Plan) -> Iterator[Phase]:
+    """Layout, warm start, clusters, dreaming, wake-sleep: algorithm 1 of DDVI.
+
+    Without a sleep term this is the course of every variational auto-encoder.
+    """
+    yield layout(model, plan.axes, plan.n_epochs["layout"])
+    warm = "warm start" in plan.n_epochs
+    if warm:
+        yield warm_start(model, plan.n_epochs["warm start"], plan.weights.beta_reg, plan.generator)
+    plan.start_clusters()
+    if "dreaming" in plan.n_epochs:
+        yield dreaming(model, plan.n_epochs["dreaming"], plan.weights, plan.generator)
+    yield wake_sleep(
+        model,
+        plan.n_epochs["wake-sleep"],
+        plan.weights,
+        plan.generator,
+        sleep=plan.sleep,
+        n_sleep_steps=plan.n_sleep_steps,
+        rate=SETTLED_RATE if warm and plan.settled else WAKE_SLEEP_RATE,
+    )
+
+
+def adversarial_course(model: Any, plan: Plan) -> Iterator[Phase]:
+    """Layout, then against a critic: first towards one Gaussian, then towards the clusters."""
+    yield layout(model, plan.axes, plan.n_epochs["layout"])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        critic = Critic(model.n_latent, plan.n_labels).to(plan.axes.device)
+
+    def against_critic(name: str) -> Phase:
+        n_epochs = plan.n_epochs[name]
+        return adversarial(model, critic, name, n_epochs, plan.weights, plan.generator)
+
+    yield against_critic("adversarial")
+    plan.start_clusters()
+    yield against_critic("settling")
+    plan.start_clusters()  # no gradient reaches the prior, which the latents have moved away from
