@@ -19,7 +19,7 @@ from ancestryvi.cli.common import (
     say,
     verb,
 )
-from ancestryvi.cli.embed import pca_options
+from ancestryvi.cli.components import components, pca_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,19 +170,12 @@ def _components(
     import pandas as pd
 
     from ancestryvi.cli.inputs import leading_scores
-    from ancestryvi.preprocess import GenotypePCA
 
     n_pcs = parameters["n_pcs"]
     if isinstance(cohort.data, pd.DataFrame):
         table = leading_scores(cohort.data, None if n_pcs == "auto" else n_pcs)
         return table.set_axis(cohort.labels.index), cohort.labels
-    same = ("min_maf", "min_mac", "min_variant_call_rate", "min_sample_call_rate", "ld_window_kb")
-    pca = GenotypePCA(
-        n_pcs,
-        snvs_only=not parameters["keep_indels"],
-        max_ld_r2=parameters["max_ld_r2"] if parameters["max_ld_r2"] < 1 else None,
-        **{name: parameters[name] for name in same},
-    )
+    pca = components(parameters)
     scores = pca.fit_transform(cohort.data)
     say(
         f"Kept {len(pca.variants_):,} of {pca.n_features_in_:,} variants; "

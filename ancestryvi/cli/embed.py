@@ -16,75 +16,21 @@ from ancestryvi.cli.common import (
     say,
     verb,
 )
+from ancestryvi.cli.components import IntOrAuto, components, pca_options
 
-
-class IntOrAuto(click.ParamType):
-    """A whole number of at least 1, or "auto"."""
-
-    name = "int|auto"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
-        if value == "auto" or (isinstance(value, int) and value >= 1):
-            return value
-        if isinstance(value, str) and value.isdigit() and int(value) >= 1:
-            return int(value)
-        return self.fail(f"{value!r} is neither 'auto' nor a whole number of at least 1", param)
-
-
-SHARE = click.FloatRange(0.0, 1.0)
-
-pca_options = [
-    click.option(
-        "--n-pcs",
-        type=IntOrAuto(),
-        default="auto",
-        show_default=True,
-        help="Number of principal components; 'auto' takes those that are at least half signal.",
-    ),
-    click.option(
-        "--min-maf",
-        type=click.FloatRange(0.0, 0.5),
-        default=0.02,
-        show_default=True,
-        help="Smallest minor allele frequency of a variant.",
-    ),
-    click.option(
-        "--min-mac",
-        type=click.IntRange(0),
-        default=2,
-        show_default=True,
-        help="Smallest minor allele count of a variant.",
-    ),
-    click.option(
-        "--min-variant-call-rate",
-        type=SHARE,
-        default=0.95,
-        show_default=True,
-        help="Smallest share of samples called at a variant.",
-    ),
-    click.option(
-        "--min-sample-call-rate",
-        type=SHARE,
-        default=0.9,
-        show_default=True,
-        help="Samples below it are placed on the map but do not take part in the fit.",
-    ),
-    click.option("--keep-indels", is_flag=True, help="Use indels and symbolic alleles too."),
-    click.option(
-        "--max-ld-r2",
-        type=click.FloatRange(0.0, 1.0, min_open=True),
-        default=0.2,
-        show_default=True,
-        help="Thin variants until none exceed it; 1 keeps all.",
-    ),
-    click.option(
-        "--ld-window-kb",
-        type=click.FloatRange(0.0),
-        default=500.0,
-        show_default=True,
-        help="Distance within which --max-ld-r2 applies.",
-    ),
-]
+TUNING = frozenset(
+    {
+        "n_clusters",
+        "prior",
+        "clustering",
+        "sleep",
+        "n_diffusion_steps",
+        "preset",
+        "n_epochs",
+        "device",
+    }
+)
+"""Options that are parameters of estimators by the same names; not every method has them all."""
 
 out_option = click.option(
     "--out",
@@ -104,10 +50,10 @@ model_options = [
     ),
     click.option(
         "--method",
-        type=click.Choice(["ddvi"]),
         default="ddvi",
         show_default=True,
-        help="How to make the map.",
+        help="What makes map and clusters: ddvi, another auto-encoder such as aevb or scorevae, or "
+        "an ordinary tool such as umap-kmeans; a wrong name lists them all.",
     ),
     click.option(
         "--learn-labels",
@@ -199,21 +145,19 @@ def embed(
         from ancestryvi.cli.inputs import read_cohort
 
         clock = Stopwatch()
-        cohort = read_cohort(genotypes, content, labels, label_id, label_column, notes)
+        method = _method(parameters)
+        cohort = read_cohort(
+            genotypes, content, labels, label_id, label_column, notes, method.map_name
+        )
         clock.lap("read")
         inputs = genotypes if labels is None else (*genotypes, labels)
-        _embed(cohort, inputs, parameters, staging, notes, clock)
+        _embed(method, cohort, inputs, parameters, staging, notes, clock)
     say(f"Wrote {out}; open {out}/report.html.")
 
 
 def _refuse_what_has_no_effect(parameters: dict[str, Any]) -> None:
     """Usage errors for options beside others that overrule them."""
-    context = click.get_current_context()
-    given = {
-        name
-        for name in parameters
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-    }
+    given = _given(parameters)
     overruled = {
         "learn_labels": {"n_clusters", "clustering"},
         "preset": {"learn_labels", "prior", "clustering", "sleep", "n_diffusion_steps"},
@@ -226,7 +170,39 @@ def _refuse_what_has_no_effect(parameters: dict[str, Any]) -> None:
             raise click.UsageError(f"{second} has no effect beside {first}; drop one of them.")
 
 
+def _given(parameters: dict[str, Any]) -> set[str]:
+    """The options that the command line names."""
+    source = click.get_current_context().get_parameter_source
+    return {name for name in parameters if source(name) is click.core.ParameterSource.COMMANDLINE}
+
+
+def _method(parameters: dict[str, Any]) -> Any:
+    """The estimator of --method with the options that it takes; a usage error for others."""
+    from ancestryvi.estimators import METHODS, make_estimator
+
+    method = parameters["method"]
+    if method not in METHODS:
+        names = ", ".join(METHODS)
+        raise click.BadParameter(f"{method!r} is none of {names}.", param_hint="'--method'")
+    takes = make_estimator(method).get_params(deep=False)
+    values = {
+        **{name: parameters[name] for name in TUNING},
+        "sleep": None if parameters["sleep"] == "none" else parameters["sleep"],
+        "random_state": parameters["seed"],
+        "progress": True,
+    }
+    idle = _given(parameters) & (TUNING - takes.keys())
+    if parameters["learn_labels"] and "alpha" not in takes:
+        idle.add("learn_labels")
+    for option in sorted(idle):
+        raise click.UsageError(
+            f"--{option.replace('_', '-')} has no effect with --method {method}; drop it."
+        )
+    return make_estimator(method, **{k: v for k, v in values.items() if k in takes})
+
+
 def _embed(
+    model: Any,
     cohort: Any,
     paths: tuple[str, ...],
     parameters: dict[str, Any],
@@ -239,21 +215,9 @@ def _embed(
 
     from ancestryvi.cli.inputs import leading_scores
     from ancestryvi.cli.outputs import Result, provenance_record, write_result
-    from ancestryvi.estimators import AncestryDDVI
     from ancestryvi.exceptions import LabelError
-    from ancestryvi.preprocess import GenotypePCA
     from ancestryvi.preprocess.quality import QC_COLUMNS
 
-    pca = GenotypePCA(
-        parameters["n_pcs"],
-        min_maf=parameters["min_maf"],
-        min_mac=parameters["min_mac"],
-        min_variant_call_rate=parameters["min_variant_call_rate"],
-        min_sample_call_rate=parameters["min_sample_call_rate"],
-        snvs_only=not parameters["keep_indels"],
-        max_ld_r2=parameters["max_ld_r2"] if parameters["max_ld_r2"] < 1 else None,
-        ld_window_kb=parameters["ld_window_kb"],
-    )
     is_scores = isinstance(cohort.data, pd.DataFrame)
     data = cohort.data
     if is_scores:
@@ -268,19 +232,9 @@ def _embed(
             f"Fitted with the labels of {cohort.label_column!r}; scores against it are of labels "
             "that the fit has seen."
         )
-    model = AncestryDDVI(
-        parameters["n_clusters"],
-        prior=parameters["prior"],
-        clustering=parameters["clustering"],
-        sleep=None if parameters["sleep"] == "none" else parameters["sleep"],
-        n_diffusion_steps=parameters["n_diffusion_steps"],
-        preset=parameters["preset"],
-        n_epochs=parameters["n_epochs"],
+    model.set_params(
         input="features" if is_scores else "genotypes",
-        pca=None if is_scores else pca,
-        device=parameters["device"],
-        random_state=parameters["seed"],
-        progress=True,
+        pca=None if is_scores else components(parameters),
     ).fit(data, taught)
     clock.lap("components and training")
     placed = model.project(data)
@@ -308,12 +262,14 @@ def _embed(
         if n_pcs != "auto" and scores.shape[1] < n_pcs:
             notes.add(f"{n_pcs} principal components were asked for; {scores.shape[1]} exist.")
     classes = getattr(model, "classes_", None)
+    history = getattr(model, "history_", {})
     n_empty = min(parameters["n_clusters"], len(scores)) - model.n_clusters_
     if n_empty > 0 and classes is None and parameters["prior"] in ("auto", "mixture"):
         notes.add(f"{n_empty} of the clusters asked for own no sample and were dropped.")
     result = Result(
         title="Map of ancestry",
         cohort=cohort,
+        map_name=model.map_name,
         embedding=placed.embedding,
         probabilities=placed.probabilities,
         labels=placed.labels,
@@ -322,7 +278,7 @@ def _embed(
         fitted_labels=classes is not None,
         scores=scores,
         qc=qc,
-        history={name: model.history_[name] for name in model.history_},
+        history={name: history[name] for name in history},
         **details,
     )
     model.save(staging / "model")
@@ -336,14 +292,15 @@ def _embed(
             "variants_used": None if is_scores else len(details["variants"]),
             "components": scores.shape[1],
             "clusters": model.n_clusters_,
-            "epochs": model.n_iter_,
-            "elbo_nats_per_sample": model.elbo_,
+            "epochs": getattr(model, "n_iter_", None),
+            "elbo_nats_per_sample": getattr(model, "elbo_", None),
         },
         seconds=clock.seconds,
     )
     metrics = write_result(staging, result, provenance, notes.lines)
     say(
-        f"{model.n_clusters_} clusters, ELBO {model.elbo_:.2f} nats per sample."
+        f"{model.n_clusters_} clusters"
+        + (f", ELBO {model.elbo_:.2f} nats per sample." if hasattr(model, "elbo_") else ".")
         + ("" if metrics is None else f" NMI with {metrics['label_column']}: {metrics['nmi']:.3f}")
         + ("" if metrics is None else "." if classes is None else ", of labels that were fitted.")
     )

@@ -23,17 +23,19 @@ def info(path: tuple[str, ...]) -> None:
 
 def _describe_model(path: Path) -> dict[str, Any]:
     """Facts of a model directory."""
-    from ancestryvi.estimators import AncestryDDVI
+    from ancestryvi.estimators import AncestryEstimator
 
-    model = AncestryDDVI.load(path)
+    model = AncestryEstimator.load(path)
     facts: dict[str, Any] = {
         "model": type(model).__name__,
         "fitted on": model.input_,
         "training samples": len(model.labels_),
         "clusters": model.n_clusters_,
-        "epochs": model.n_iter_,
-        "ELBO (nats per sample)": round(model.elbo_, 3),
     }
+    if hasattr(model, "n_iter_"):
+        facts["epochs"] = model.n_iter_
+    if hasattr(model, "elbo_"):
+        facts["ELBO (nats per sample)"] = round(model.elbo_, 3)
     if hasattr(model, "classes_"):
         facts["fitted labels"] = ", ".join(map(str, model.classes_))
     facts |= {f"parameter {k}": v for k, v in model.get_params(deep=False).items() if k != "pca"}

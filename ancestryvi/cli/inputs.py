@@ -19,10 +19,8 @@ from ancestryvi.genotypes import (
     read_scores,
 )
 
-OWN_COLUMNS = re.compile(
-    r"sample_id|ddvi\d+|(ddvi_)?(cluster|probability|spread|entropy)|call_rate"
-)
-"""Names of columns of the output, which no label column can have."""
+OWN_COLUMNS = r"sample_id|{0}\d+|({0}_)?(cluster|probability|spread|entropy)|call_rate"
+"""Names of columns of the output with a map of this name, which no label column can have."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,7 @@ def read_cohort(
     label_id: str | None,
     label_column: str | None,
     notes: Notes,
+    map_name: str = "ddvi",
 ) -> Cohort:
     """Read the samples and their labels; the labels are checked before the long work starts."""
     kind: Any = {"auto": "auto", "genotypes": "dosages", "pcs": "scores"}[content]
@@ -69,7 +68,7 @@ def read_cohort(
     if labels is not None:
         joined = join_labels(source.sample_ids, read_sample_table(labels, label_id), labels)
         table = joined.table
-        for name in filter(OWN_COLUMNS.fullmatch, table.columns):
+        for name in filter(re.compile(OWN_COLUMNS.format(map_name)).fullmatch, table.columns):
             raise LabelError(
                 f"{labels} has a column {name!r}, and so will the output; rename it in the table."
             )

@@ -79,6 +79,7 @@ class Result:
 
     title: str
     cohort: Cohort
+    map_name: str
     embedding: NDArray[np.float64]
     probabilities: NDArray[np.float64]
     labels: NDArray[np.int64]
@@ -94,6 +95,11 @@ class Result:
     history: Mapping[str, Sequence[float]] = field(default_factory=dict)
     background: pd.DataFrame | None = None
 
+    @property
+    def coordinates(self) -> list[str]:
+        """Names of the columns that hold the map."""
+        return [f"{self.map_name}{i + 1}" for i in range(self.embedding.shape[1])]
+
     def table(self) -> pd.DataFrame:
         """The embedding table: one row per sample, in input order."""
         if self.class_names is None:
@@ -102,7 +108,7 @@ class Result:
             clusters = pd.Series(self.class_names, dtype="string")
         columns = {
             "sample_id": self.cohort.sample_ids,
-            **{f"ddvi{i + 1}": column for i, column in enumerate(self.embedding.T)},
+            **dict(zip(self.coordinates, self.embedding.T, strict=True)),
             "cluster": clusters.reindex(self.labels).array,  # there is no -1: missing
             "probability": self.probabilities.max(axis=1),
             "spread": self.spread,
@@ -162,7 +168,10 @@ def write_result(
     _anndata(result, table, provenance).write_h5ad(directory / "embedding.h5ad")
 
     label_columns = result.cohort.label_columns
-    figure = embedding_figure(table, label_columns, background=result.background)
+    first, second = result.coordinates
+    figure = embedding_figure(
+        table, label_columns, coordinates=(first, second), background=result.background
+    )
     save_figure(figure, directory / "embedding.png")
     save_figure(figure, directory / "embedding.pdf")
     shown = table if result.call_rate is None else table.assign(call_rate=result.call_rate)
@@ -172,6 +181,7 @@ def write_result(
             title=result.title,
             table=shown,
             label_columns=label_columns,
+            coordinates=(first, second),
             probabilities=result.responsibilities(),
             command=str(provenance["command"]),
             n_variants=None if result.variants is None else len(result.variants),
@@ -251,15 +261,16 @@ def _anndata(result: Result, table: pd.DataFrame, provenance: Mapping[str, Any])
     """The result as AnnData: obs = samples, var = the variants of the components."""
     from anndata import AnnData
 
-    obs = table.set_index("sample_id").drop(columns=[c for c in table if str(c).startswith("ddvi")])
+    name = result.map_name
+    obs = table.set_index("sample_id").drop(columns=result.coordinates)
     own = ("cluster", "probability", "spread", "entropy")
-    obs = obs.rename(columns={name: f"ddvi_{name}" for name in own})
-    obs["ddvi_cluster"] = obs["ddvi_cluster"].astype("string").astype("category")
+    obs = obs.rename(columns={column: f"{name}_{column}" for column in own})
+    obs[f"{name}_cluster"] = obs[f"{name}_cluster"].astype("string").astype("category")
     if result.call_rate is not None:
         obs["call_rate"] = result.call_rate
-    for name in result.cohort.labels.columns:
-        obs[name] = obs[name].astype("category")
-    obs.columns = [str(name).replace("/", "_") for name in obs.columns]
+    for column in result.cohort.labels.columns:
+        obs[column] = obs[column].astype("category")
+    obs.columns = [str(column).replace("/", "_") for column in obs.columns]
     var = pd.DataFrame(index=pd.Index([], dtype=str))
     varm = {}
     if result.variants is not None and result.loadings is not None:
@@ -268,8 +279,8 @@ def _anndata(result: Result, table: pd.DataFrame, provenance: Mapping[str, Any])
         varm["PCs"] = result.loadings.T
     obsm = {
         "X_pca": result.scores,
-        "X_ddvi": result.embedding,
-        "ddvi_responsibilities": result.probabilities,
+        f"X_{name}": result.embedding,
+        f"{name}_responsibilities": result.probabilities,
     }
     uns = {"ancestryvi": json.dumps(provenance, default=float)}
     return AnnData(obs=obs, var=var, obsm=obsm, varm=varm, uns=uns)

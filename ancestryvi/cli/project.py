@@ -48,11 +48,13 @@ def project(
 
     with Notes() as notes, whole_directory(out, overwrite=force, owned=OUTPUTS) as staging:
         from ancestryvi.cli.inputs import read_cohort
-        from ancestryvi.estimators import AncestryDDVI
+        from ancestryvi.estimators import AncestryEstimator
 
         clock = Stopwatch()
-        model = AncestryDDVI.load(model_dir)
-        cohort = read_cohort(genotypes, content, labels, label_id, label_column, notes)
+        model = AncestryEstimator.load(model_dir)
+        cohort = read_cohort(
+            genotypes, content, labels, label_id, label_column, notes, model.map_name
+        )
         clock.lap("read")
         inputs = genotypes if labels is None else (*genotypes, labels)
         _project(model, model_dir, cohort, inputs, staging, notes, clock)
@@ -117,6 +119,7 @@ def _project(
     result = Result(
         title="Samples on a map of ancestry",
         cohort=cohort,
+        map_name=model.map_name,
         embedding=placed.embedding,
         probabilities=placed.probabilities,
         labels=placed.labels,
@@ -127,7 +130,10 @@ def _project(
         background=pd.DataFrame(
             {
                 "sample_id": "reference sample",
-                **{f"ddvi{i + 1}": column for i, column in enumerate(model.embedding_.T)},
+                **{
+                    f"{model.map_name}{i + 1}": column
+                    for i, column in enumerate(model.embedding_.T)
+                },
                 "cluster": model.labels_ if classes is None else map(str, model.labels_),
             }
         ),

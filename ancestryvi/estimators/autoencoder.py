@@ -26,11 +26,13 @@ class AncestryAutoencoder(LatentVariableEstimator):
     method : str, default="aevb"
         "aevb" (Kingma and Welling 2014; with `beta` the beta-VAE), "aevb-iaf" (Kingma et al. 2016),
         "h-aevb" (Ranganath et al. 2016), "pis" (Zhang and Chen 2022), "aaeb" (Makhzani et al.
-        2015).
+        2015), "vdm" (Garcia Cerdas et al. 2023), "diffdecoder", "scorevae" and "scorevae+"
+        (Batzolis et al. 2023).
     n_clusters, n_components, prior, clustering, alpha
         As for `AncestryDDVI`.
     beta : float or "auto", default="auto"
-        Weight of the prior terms; "auto" is the method's own.
+        Weight of the prior terms; "auto" is 1 where the objective is a bound or a critic's, 0.05
+        for "vdm", and 0.01 for the others with a diffusion decoder, whose loss is not in nats.
     n_epochs, batch_size, input, pca, device, random_state, progress
         As for `AncestryDDVI`.
 
@@ -86,7 +88,7 @@ class AncestryAutoencoder(LatentVariableEstimator):
     @property
     def map_name(self) -> str:
         """The method, fit for the name of a column."""
-        return self.method.replace("-", "_")
+        return self.method.replace("-", "_").replace("+", "_plus")
 
     def _can(self, ability: str) -> bool:
         bounded = self.method in SYSTEMS and SYSTEMS[self.method].bounded

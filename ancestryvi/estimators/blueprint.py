@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ancestryvi.estimators.systems import SYSTEMS
-from ancestryvi.models.latent_variable import LatentVariableModel
+from ancestryvi.models.latent_variable import Autoencoder
 from ancestryvi.models.priors import KernelPrior, MixturePrior, Prior
 from ancestryvi.models.reference import ReferenceDDVI
 
@@ -52,7 +52,7 @@ class Blueprint:
 
     def build(
         self, seed: int = 0, prior: Prior | None = None, noise_scale: Tensor | None = None
-    ) -> LatentVariableModel | ReferenceDDVI:
+    ) -> Autoencoder | ReferenceDDVI:
         """An untrained module; without a prior, one of the right shape."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -60,7 +60,7 @@ class Blueprint:
 
     def _build(
         self, prior: Prior | None, noise_scale: Tensor | None
-    ) -> LatentVariableModel | ReferenceDDVI:
+    ) -> Autoencoder | ReferenceDDVI:
         if self.reference:
             return ReferenceDDVI(self.n_features, self.n_clusters, self.n_latent, self.n_steps)
         return SYSTEMS[self.method].build(

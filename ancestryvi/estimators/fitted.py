@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ancestryvi.estimators.blueprint import Blueprint
 from ancestryvi.genotypes.alleles import VariantMatch
-from ancestryvi.models.latent_variable import LatentVariableModel, standardise
+from ancestryvi.models.latent_variable import Autoencoder, standardise
 from ancestryvi.models.reference import ReferenceDDVI
 
 N_DRAWS = 32
@@ -78,7 +78,7 @@ class FittedModel:
 
     Parameters
     ----------
-    module : LatentVariableModel or ReferenceDDVI
+    module : Autoencoder or ReferenceDDVI
         On the CPU, in double precision.
     blueprint : Blueprint
         What the module was made of; `keep_clusters` may have left fewer clusters.
@@ -88,7 +88,7 @@ class FittedModel:
         What the module takes for 1.
     """
 
-    module: LatentVariableModel | ReferenceDDVI
+    module: Autoencoder | ReferenceDDVI
     blueprint: Blueprint
     centre: NDArray[np.float64]
     unit: float

@@ -25,8 +25,9 @@ from ancestryvi.estimators.discriminant import (
 )
 from ancestryvi.estimators.fitted import FittedModel
 from ancestryvi.estimators.systems import SYSTEMS, System
+from ancestryvi.models.diffusion_autoencoder import DiffusionAutoencoder
 from ancestryvi.models.latent_class import LatentClassModel
-from ancestryvi.models.latent_variable import LatentVariableModel
+from ancestryvi.models.latent_variable import Autoencoder
 from ancestryvi.models.priors import KernelPrior, MixturePrior, Prior, Sampler, kernel_prior
 from ancestryvi.models.reference import ReferenceDDVI
 from ancestryvi.models.shapes import SHAPES
@@ -287,7 +288,7 @@ class Recipe:
 
     def _untrained(
         self, blueprint: Blueprint, fixed: Prior | None, x: Tensor, seed: int
-    ) -> LatentVariableModel:
+    ) -> Autoencoder:
         """The model before training; a prior that is to be learned is one standard normal yet.
 
         The observation noise starts at the spread of the column that varies least: the last PCs
@@ -295,11 +296,16 @@ class Recipe:
         """
         lowest = x.std(dim=0, correction=0).min().clamp(min=SMALLEST_NOISE).cpu()
         prior = MixturePrior.standard_normal(self.n_components) if fixed is None else fixed
-        return cast(LatentVariableModel, blueprint.build(seed, prior, lowest.repeat(x.shape[1])))
+        model = cast(Autoencoder, blueprint.build(seed, prior, lowest.repeat(x.shape[1])))
+        if isinstance(model, DiffusionAutoencoder):
+            model.decoder.set_variance(
+                x.var(dim=0, correction=0).clamp(min=SMALLEST_NOISE**2).cpu()
+            )
+        return model
 
 
 def start_clusters(
-    model: LatentVariableModel,
+    model: Autoencoder,
     x: Tensor,
     labels: NDArray[np.int64] | None,
     blueprint: Blueprint,

@@ -15,21 +15,33 @@ from ancestryvi.models.adversarial import PointPosterior
 from ancestryvi.models.aevb import GaussianPosterior
 from ancestryvi.models.ddvi import DDVI
 from ancestryvi.models.diffusion import GaussianDiffusion
+from ancestryvi.models.diffusion_autoencoder import (
+    CorrectedScoreAutoencoder,
+    DiffDecoderAutoencoder,
+    ScoreAutoencoder,
+    ScorePosterior,
+    VDMAutoencoder,
+)
 from ancestryvi.models.diffusion_posterior import DiffusionPosterior
 from ancestryvi.models.hierarchical import HierarchicalPosterior
 from ancestryvi.models.iaf import FlowPosterior
 from ancestryvi.models.latent_class import LatentClassDDVI, LatentClassModel
-from ancestryvi.models.latent_variable import LatentVariableModel
+from ancestryvi.models.latent_variable import Autoencoder, LatentVariableModel
 from ancestryvi.models.path_integral import PathIntegralPosterior
 from ancestryvi.models.posterior import Posterior
 from ancestryvi.models.priors import Prior
 from ancestryvi.models.schedules import cosine_alpha_bar
 from ancestryvi.training.courses import (
     ADVERSARIAL_SHARES,
+    CORRECTED_SHARES,
+    DECODER_SHARES,
+    SCORE_SHARES,
     WAKE_SHARES,
     WAKE_SLEEP_SHARES,
     Course,
     adversarial_course,
+    decoder_course,
+    score_course,
     wake_sleep_course,
 )
 
@@ -64,7 +76,7 @@ class System:
     title: str
     summary: str
     posterior: Callable[[Any], Posterior]
-    models: tuple[type[LatentVariableModel], type[LatentVariableModel] | None] = (
+    models: tuple[type[Any], type[Any] | None] = (
         LatentVariableModel,
         LatentClassModel,
     )
@@ -73,11 +85,12 @@ class System:
     beta: float = 1.0
     bounded: bool = True
 
-    def build(self, make: Any, prior: Prior, noise_scale: Tensor) -> LatentVariableModel:
+    def build(self, make: Any, prior: Prior, noise_scale: Tensor) -> Autoencoder:
         """The untrained model of a `Blueprint`."""
-        kind = self.models[1] if make.classes else self.models[0]
-        assert kind is not None
-        return kind(make.n_features, prior, self.posterior(make), noise_scale)
+        kind: Any = self.models[1] if make.classes else self.models[0]
+        if issubclass(kind, LatentVariableModel):
+            return kind(make.n_features, prior, self.posterior(make), noise_scale)
+        return kind(make.n_features, prior, self.posterior(make))
 
 
 def _diffusion(make: Any) -> DiffusionPosterior:
@@ -89,6 +102,10 @@ def _diffusion(make: Any) -> DiffusionPosterior:
         n_classes=make.n_classes,
         conditional=make.conditional,
     )
+
+
+def _score(make: Any) -> ScorePosterior:
+    return ScorePosterior(make.n_features, make.n_latent)
 
 
 def _plain(kind: Callable[..., Posterior]) -> Callable[[Any], Posterior]:
@@ -132,6 +149,42 @@ SYSTEMS: dict[str, System] = {
         course=adversarial_course,
         shares=ADVERSARIAL_SHARES,
         bounded=False,
+    ),
+    "vdm": System(
+        title="VDM",
+        summary="auto-encoder, variational diffusion decoder",
+        posterior=_plain(GaussianPosterior),
+        models=(VDMAutoencoder, None),
+        course=decoder_course,
+        shares=DECODER_SHARES,
+        beta=0.05,
+    ),
+    "diffdecoder": System(
+        title="DiffDecoder",
+        summary="auto-encoder, diffusion decoder trained on the plain error of the noise",
+        posterior=_plain(GaussianPosterior),
+        models=(DiffDecoderAutoencoder, None),
+        course=decoder_course,
+        shares=DECODER_SHARES,
+        beta=0.01,
+    ),
+    "scorevae": System(
+        title="ScoreVAE",
+        summary="encoder of a diffusion model, decoder by Bayes' rule for scores",
+        posterior=_score,
+        models=(ScoreAutoencoder, None),
+        course=score_course,
+        shares=SCORE_SHARES,
+        beta=0.01,
+    ),
+    "scorevae+": System(
+        title="ScoreVAE+",
+        summary="ScoreVAE with a corrector",
+        posterior=_score,
+        models=(CorrectedScoreAutoencoder, None),
+        course=score_course,
+        shares=CORRECTED_SHARES,
+        beta=0.01,
     ),
 }
 """By the name that `--method` takes."""

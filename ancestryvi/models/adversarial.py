@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ancestryvi.models.networks import mlp
-from ancestryvi.models.posterior import Encoding, LogJoint, Posterior, Trajectory
+from ancestryvi.models.posterior import EncoderPosterior, Encoding, LogJoint, Trajectory
 
 FIRST_NOISE = 0.3
 """Standard deviation of the noise that the critic's inputs have at first."""
 
 
-class PointPosterior(Posterior):
+class PointPosterior(EncoderPosterior):
     """The encoder's mean: a deterministic encoder, which has no density, and so no bound."""
 
     @property

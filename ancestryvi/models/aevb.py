@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from ancestryvi.models.diffusion import gaussian_entropy
-from ancestryvi.models.posterior import Encoding, LogJoint, Posterior, Trajectory
+from ancestryvi.models.posterior import EncoderPosterior, Encoding, LogJoint, Trajectory
 
 
-class GaussianPosterior(Posterior):
-    """q(z | x) = N(m(x), diag s^2(x)); parameters as for `Posterior`."""
+class GaussianPosterior(EncoderPosterior):
+    """q(z | x) = N(m(x), diag s^2(x)); parameters as for `EncoderPosterior`."""
 
     @property
     def n_noise(self) -> int:
@@ -24,7 +24,12 @@ class GaussianPosterior(Posterior):
 
     def trajectory(self, encoding: Encoding, noise: Tensor, log_joint: LogJoint) -> Trajectory:
         """z = m + s noise, with its exact entropy; see `Posterior.trajectory`."""
-        scale = encoding.log_scale.exp()
-        z = encoding.mean + scale * noise[0]
-        entropy = gaussian_entropy(scale**2).expand(z.shape[:-1])
-        return Trajectory(z, torch.zeros_like(entropy), entropy)
+        return reparameterise(encoding, noise[0])
+
+
+def reparameterise(encoding: Encoding, noise: Tensor) -> Trajectory:
+    """z = m + s noise of the encoder's belief, with its exact entropy."""
+    scale = encoding.log_scale.exp()
+    z = encoding.mean + scale * noise
+    entropy = gaussian_entropy(scale**2).expand(z.shape[:-1])
+    return Trajectory(z, torch.zeros_like(entropy), entropy)

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from ancestryvi.models.ddvi import normal
 from ancestryvi.models.diffusion import LOG_2PI
+from ancestryvi.models.latent_variable import normal
 from ancestryvi.models.networks import mlp, zero_init
 
 DECODING_STEPS = 30

@@ -11,9 +11,9 @@ from ancestryvi.models.diffusion import GaussianDiffusion, gaussian_entropy, gau
 from ancestryvi.models.networks import Denoiser, zero_init
 from ancestryvi.models.posterior import (
     LOG_SCALE_RANGE,
+    EncoderPosterior,
     Encoding,
     LogJoint,
-    Posterior,
     Trajectory,
     linear,
 )
@@ -31,7 +31,7 @@ class DiffusionEncoding(Encoding):
     context: Tensor
 
 
-class DiffusionPosterior(Posterior):
+class DiffusionPosterior(EncoderPosterior):
     """q(y_T | x) prod_t q(y_{t-1} | y_t, x) with z = y_0 (section 3.1 of DDVI).
 
     Parameters

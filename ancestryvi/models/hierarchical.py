@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from ancestryvi.models.diffusion import gaussian_entropy, gaussian_log_prob
 from ancestryvi.models.networks import mlp, zero_init
-from ancestryvi.models.posterior import Encoding, LogJoint, Posterior, Trajectory, gaussian
+from ancestryvi.models.posterior import EncoderPosterior, Encoding, LogJoint, Trajectory, gaussian
 
 N_HIDDEN = 128
 
 
-class HierarchicalPosterior(Posterior):
-    """q(z | x) = E_{q(y | x)}[q(z | y, x)], all Gaussian; parameters as for `Posterior`.
+class HierarchicalPosterior(EncoderPosterior):
+    """q(z | x) = E_{q(y | x)}[q(z | y, x)], all Gaussian; parameters as for `EncoderPosterior`.
 
     y has the dimension of z. Its density given z is intractable, and r(y | z, x), learned with q,
     takes its place in the bound (equation 5 of Ranganath et al.).

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from ancestryvi.models.diffusion import LOG_2PI
 from ancestryvi.models.networks import zero_init
-from ancestryvi.models.posterior import Encoding, LogJoint, Posterior, Trajectory
+from ancestryvi.models.posterior import EncoderPosterior, Encoding, LogJoint, Trajectory
 
 N_FLOWS = 4
 N_CONTEXT = 10
@@ -106,8 +106,11 @@ class AutoregressiveFlow(nn.Module):
         return u
 
 
-class FlowPosterior(Posterior):
-    """q(z | x) with z = m(x) + s(x) g(noise; x), g an `AutoregressiveFlow`; else as `Posterior`."""
+class FlowPosterior(EncoderPosterior):
+    """q(z | x) with z = m(x) + s(x) g(noise; x), g an `AutoregressiveFlow`.
+
+    Parameters are those of `EncoderPosterior`.
+    """
 
     def __init__(
         self, n_features: int, n_latent: int, *, n_classes: int = 0, n_hidden: int = 256

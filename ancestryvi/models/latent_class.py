@@ -18,13 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from ancestryvi.models.ddvi import DDVI
+from ancestryvi.models.diffusion_posterior import DiffusionPosterior
 from ancestryvi.models.latent_variable import (
     ElboTerms,
     LatentVariableModel,
     normal,
     standardise,
 )
-from ancestryvi.models.posterior import Posterior
+from ancestryvi.models.posterior import EncoderPosterior
 from ancestryvi.models.priors import Prior
 
 MAX_ANALYTIC_CLASSES = 8
@@ -51,7 +52,7 @@ class LatentClassModel(LatentVariableModel):
         self,
         n_features: int,
         prior: Prior,
-        posterior: Posterior,
+        posterior: EncoderPosterior,
         noise_scale: Tensor,
         *,
         n_hidden: int = 256,
@@ -195,6 +196,8 @@ class LatentClassModel(LatentVariableModel):
 
 class LatentClassDDVI(LatentClassModel, DDVI):
     """DDVI whose posterior names a class first."""
+
+    posterior: DiffusionPosterior
 
     def sleep(self, n_samples: int, generator: torch.Generator) -> Tensor:
         """As for `DDVI`, on dreams whose class is known: -log q(c | x) is part of the loss."""

@@ -1,4 +1,4 @@
-"""A deep latent-variable model p(z) p(x | z) with p(x | z) = N(f(z), diag s^2), and its posterior.
+"""Deep latent-variable models p(z) p(x | z) with an approximate posterior.
 
 The posterior is any `Posterior`: a Gaussian, a flow, a diffusion. What differs between the methods
 that this package compares is that choice, and how it is trained.
@@ -11,6 +11,7 @@ Equation numbers below are the paper's.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from ancestryvi.models.diffusion import gaussian_entropy, gaussian_log_prob
 from ancestryvi.models.networks import mlp
-from ancestryvi.models.posterior import LogJoint, Posterior
+from ancestryvi.models.posterior import EncoderPosterior, LogJoint, Posterior
 from ancestryvi.models.priors import Prior
 
 
@@ -47,36 +48,20 @@ class ElboTerms:
         return self.reconstruction + self.regularisation
 
 
-class LatentVariableModel(nn.Module):
-    """p(z), p(x | z) and q(y, z | x), as tensors in and tensors out.
+class Autoencoder(nn.Module, ABC):
+    """p(z), p(x | z) and q(y, z | x): what all of them have, whatever p(x | z) is.
 
     Parameters
     ----------
-    n_features : int
-        Dimension of x.
     prior : Prior
         p(z), over latents of dimension ``prior.n_latent``.
     posterior : Posterior
-    noise_scale : Tensor of shape (n_features,)
-        Starting standard deviations of p(x | z), learned thereafter.
-    n_hidden : int, default=256
-        Width of the decoder, which has two hidden layers.
     """
 
-    def __init__(
-        self,
-        n_features: int,
-        prior: Prior,
-        posterior: Posterior,
-        noise_scale: Tensor,
-        *,
-        n_hidden: int = 256,
-    ) -> None:
+    def __init__(self, prior: Prior, posterior: Posterior) -> None:
         super().__init__()
         self.prior = prior
         self.posterior = posterior
-        self.log_noise = nn.Parameter(noise_scale.log())
-        self.decoder = mlp(prior.n_latent, n_hidden, 2, n_features)
 
     @property
     def n_latent(self) -> int:
@@ -88,11 +73,93 @@ class LatentVariableModel(nn.Module):
         """Number of standard normal vectors that a draw of the posterior takes."""
         return self.posterior.n_noise
 
+    @abstractmethod
+    def expectation(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """Mean of p(x | z), or of p(x | z, c) in a model with classes."""
+
+    @abstractmethod
+    def dream(self, n_samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw z, its part of the prior and x (equation 8 of DDVI)."""
+
+    @abstractmethod
+    def bound(self, x: Tensor, noise: Tensor) -> Tensor:
+        """Mean over draws of the bound of log p(x), of shape (n_samples,), in nats."""
+
+    def log_joint(self, x: Tensor, c: Tensor | None = None) -> LogJoint:
+        """log p(x, z), or log p(x, z | c), as a function of z; None where it has no closed form."""
+        return None
+
+    def log_prior(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """log p(z), or log p(z | c), in nats."""
+        if c is None:
+            return self.prior.log_prob(z)
+        return (c * (self.prior.joint_log_prob(z) - self.prior.log_weights)).sum(-1)
+
+    # --------------------------------------------------------------------------- the read-out
+
+    def infer(self, x: Tensor, noise: Tensor, c: Tensor | None = None) -> Tensor:
+        """Draws from q(z | x), or q(z | x, c), with the given noise; 0 follows the means."""
+        return self.posterior.infer(self.posterior.encode(x, c), noise, self.log_joint(x, c))
+
+    def place(self, x: Tensor) -> Tensor:
+        """The latent that the means of q lead to, of shape (n_samples, n_latent)."""
+        return self.infer(x, x.new_zeros(self.n_noise, 1, self.n_latent))
+
+    def draw(self, x: Tensor, noise: Tensor, uniform: Tensor) -> Tensor:
+        """Draws from q(z | x), of shape (n_draws, n_samples, n_latent).
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_samples, n_features)
+        noise : Tensor of shape (n_noise, n_draws, n_samples or 1, n_latent)
+            Standard normal.
+        uniform : Tensor of shape (n_draws, n_samples or 1)
+            Uniform in [0, 1); of use to models with classes only.
+        """
+        return self.infer(x, noise)
+
+    def probabilities(self, x: Tensor, noise: Tensor) -> Tensor:
+        """Mean of p(part | z) over draws from q(z | x), of shape (n_samples, n_clusters)."""
+        return self.prior.responsibilities(self.infer(x, noise)).mean(0)
+
+    def keep_clusters(self, order: Tensor) -> None:
+        """Keep these parts of the prior alone, in this order."""
+        self.prior = self.prior.keep(order)
+
+
+class LatentVariableModel(Autoencoder):
+    """p(x | z) = N(f(z), diag s^2), as tensors in and tensors out.
+
+    Parameters
+    ----------
+    n_features : int
+        Dimension of x.
+    prior, posterior
+        As for `Autoencoder`.
+    noise_scale : Tensor of shape (n_features,)
+        Starting standard deviations of p(x | z), learned thereafter.
+    n_hidden : int, default=256
+        Width of the decoder, which has two hidden layers.
+    """
+
+    posterior: EncoderPosterior
+
+    def __init__(
+        self,
+        n_features: int,
+        prior: Prior,
+        posterior: EncoderPosterior,
+        noise_scale: Tensor,
+        *,
+        n_hidden: int = 256,
+    ) -> None:
+        super().__init__(prior, posterior)
+        self.log_noise = nn.Parameter(noise_scale.log())
+        self.decoder = mlp(prior.n_latent, n_hidden, 2, n_features)
+
     def generative_parameters(self) -> list[nn.Parameter]:
         """theta: the prior, the decoder and the observation noise."""
         return [*self.prior.parameters(), *self.decoder.parameters(), self.log_noise]
-
-    # -------------------------------------------------------------------------- the objective
 
     def expectation(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """Mean of p(x | z), or of p(x | z, c) in a model with classes."""
@@ -101,12 +168,6 @@ class LatentVariableModel(nn.Module):
     def reconstruction(self, x: Tensor, z: Tensor, c: Tensor | None = None) -> Tensor:
         """log p(x | z), or log p(x | z, c), in nats, summed over features."""
         return gaussian_log_prob(x, self.expectation(z, c), (2.0 * self.log_noise).exp())
-
-    def log_prior(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """log p(z), or log p(z | c), in nats."""
-        if c is None:
-            return self.prior.log_prob(z)
-        return (c * (self.prior.joint_log_prob(z) - self.prior.log_weights)).sum(-1)
 
     def log_joint(self, x: Tensor, c: Tensor | None = None) -> LogJoint:
         """log p(x, z), or log p(x, z | c), as a function of z."""
@@ -149,40 +210,9 @@ class LatentVariableModel(nn.Module):
         reconstruction = gaussian_log_prob(x, self.decoder(z), (2.0 * self.log_noise).exp())
         return reconstruction, self.prior.log_prob(z) + gaussian_entropy(scale**2)
 
-    # --------------------------------------------------------------------------- the read-out
-
-    def infer(self, x: Tensor, noise: Tensor, c: Tensor | None = None) -> Tensor:
-        """Draws from q(z | x), or q(z | x, c), with the given noise; 0 follows the means."""
-        return self.posterior.infer(self.posterior.encode(x, c), noise, self.log_joint(x, c))
-
-    def place(self, x: Tensor) -> Tensor:
-        """The latent that the means of q lead to, of shape (n_samples, n_latent)."""
-        return self.infer(x, x.new_zeros(self.n_noise, 1, self.n_latent))
-
-    def draw(self, x: Tensor, noise: Tensor, uniform: Tensor) -> Tensor:
-        """Draws from q(z | x), of shape (n_draws, n_samples, n_latent).
-
-        Parameters
-        ----------
-        x : Tensor of shape (n_samples, n_features)
-        noise : Tensor of shape (n_noise, n_draws, n_samples or 1, n_latent)
-            Standard normal.
-        uniform : Tensor of shape (n_draws, n_samples or 1)
-            Uniform in [0, 1); of use to models with classes only.
-        """
-        return self.infer(x, noise)
-
-    def probabilities(self, x: Tensor, noise: Tensor) -> Tensor:
-        """Mean of p(part | z) over draws from q(z | x), of shape (n_samples, n_clusters)."""
-        return self.prior.responsibilities(self.infer(x, noise)).mean(0)
-
     def bound(self, x: Tensor, noise: Tensor) -> Tensor:
         """Mean of the ELBO over draws, of shape (n_samples,), in nats."""
         return self.elbo(x, noise).elbo.mean(0)
-
-    def keep_clusters(self, order: Tensor) -> None:
-        """Keep these parts of the prior alone, in this order."""
-        self.prior = self.prior.keep(order)
 
 
 def normal(shape: tuple[int, ...], like: Tensor, generator: torch.Generator) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ancestryvi.models.diffusion import gaussian_entropy, gaussian_log_prob
 from ancestryvi.models.networks import Denoiser
-from ancestryvi.models.posterior import Encoding, LogJoint, Posterior, Trajectory
+from ancestryvi.models.posterior import EncoderPosterior, Encoding, LogJoint, Trajectory
 
 N_STEPS = 10
 
@@ -27,8 +27,8 @@ MAX_PULL = 3.0
 """Largest move of the aim by the gradient of the target, in standard deviations of the belief."""
 
 
-class PathIntegralPosterior(Posterior):
-    """z = y_1 of dy = u(y, t, x) dt + dW from y_0 = 0; parameters as for `Posterior`.
+class PathIntegralPosterior(EncoderPosterior):
+    """z = y_1 of dy = u(y, t, x) dt + dW from y_0 = 0; parameters as for `EncoderPosterior`.
 
     Notes
     -----
@@ -94,6 +94,7 @@ class PathIntegralPosterior(Posterior):
 
     def _pull(self, aim: Tensor, log_joint: LogJoint) -> Tensor:
         """Gradient of log p(x, z) at the aim."""
+        assert log_joint is not None, "the controller looks at log p(x, z)"
         with torch.enable_grad():
             z = aim.detach().requires_grad_()
             return torch.autograd.grad(log_joint(z).sum(), z)[0]

@@ -16,9 +16,9 @@ LOG_SCALE_RANGE = (-10.0, 3.0)
 """Log standard deviations that the encoder may give, on a map of a few units. Networks extrapolate
 linearly, so that far from the training data the exponential of their output would overflow."""
 
-LogJoint = Callable[[Tensor], Tensor]
+LogJoint = Callable[[Tensor], Tensor] | None
 """log p(x, z) in nats as a function of z of shape (..., n_samples, n_latent), of shape (...,
-n_samples), for the rows of x at hand."""
+n_samples), for the rows of x at hand; None where p(x | z) has no closed form."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,58 @@ class Trajectory(NamedTuple):
 
 
 class Posterior(nn.Module, ABC):
-    """q(z | x), by way of a Gaussian belief N(m(x), s^2(x)) that an encoder gives.
+    """q(z | x), by way of a Gaussian belief N(m(x), s^2(x)) about z.
 
-    The belief alone is the posterior of AEVB, and every other one starts from it: subclasses refine
-    it, and must agree with it before they are trained.
+    The belief alone is the posterior of AEVB; other posteriors refine it, and must agree with it
+    before they are trained.
+    """
+
+    n_latent: int
+
+    @property
+    @abstractmethod
+    def n_noise(self) -> int:
+        """Number of standard normal vectors that a draw takes."""
+
+    @abstractmethod
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Encoding:
+        """Everything of q that depends on x and c alone.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_samples, n_features)
+        c : Tensor of shape (..., n_samples or 1, n_classes), optional
+            Class of each sample as one-hot vectors, for a posterior that has classes; any axes
+            before are several classes for each.
+        """
+
+    @abstractmethod
+    def trajectory(self, encoding: Encoding, noise: Tensor, log_joint: LogJoint) -> Trajectory:
+        """Draw from q with the given noise.
+
+        Parameters
+        ----------
+        encoding : Encoding
+            Of n_samples rows of x.
+        noise : Tensor of shape (n_noise, ..., n_samples or 1, n_latent)
+            Standard normal; any axes between are several draws. Noise 0 follows the means.
+        log_joint : LogJoint
+            The target up to a constant, for a posterior that looks at it.
+        """
+
+    def infer(self, encoding: Encoding, noise: Tensor, log_joint: LogJoint) -> Tensor:
+        """The z of `trajectory`, of shape (..., n_samples, n_latent)."""
+        return self.trajectory(encoding, noise, log_joint).z
+
+    def draw_belief(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """z drawn from the belief with the given noise, and its standard deviations."""
+        encoding = self.encode(x)
+        scale = encoding.log_scale.exp()
+        return encoding.mean + scale * noise, scale
+
+
+class EncoderPosterior(Posterior):
+    """A posterior whose belief comes from an encoder of its own, and that may name a class first.
 
     Parameters
     ----------
@@ -79,46 +127,15 @@ class Posterior(nn.Module, ABC):
             self.register_buffer("class_factor", torch.ones(()))
             self.class_features = nn.Parameter(torch.zeros(n_classes, n_hidden))
 
-    @property
-    @abstractmethod
-    def n_noise(self) -> int:
-        """Number of standard normal vectors that a draw takes."""
-
-    @abstractmethod
-    def trajectory(self, encoding: Encoding, noise: Tensor, log_joint: LogJoint) -> Trajectory:
-        """Draw from q with the given noise.
-
-        Parameters
-        ----------
-        encoding : Encoding
-            Of n_samples rows of x.
-        noise : Tensor of shape (n_noise, ..., n_samples or 1, n_latent)
-            Standard normal; any axes between are several draws. Noise 0 follows the means.
-        log_joint : LogJoint
-            The target up to a constant, for a posterior that looks at it.
-        """
-
-    def infer(self, encoding: Encoding, noise: Tensor, log_joint: LogJoint) -> Tensor:
-        """The z of `trajectory`, of shape (..., n_samples, n_latent)."""
-        return self.trajectory(encoding, noise, log_joint).z
-
     def encode(self, x: Tensor, c: Tensor | None = None) -> Encoding:
-        """Everything of q that depends on x and c alone.
-
-        Parameters
-        ----------
-        x : Tensor of shape (n_samples, n_features)
-        c : Tensor of shape (..., n_samples or 1, n_classes), optional
-            Class of each sample as one-hot vectors, for a posterior that has classes; any axes
-            before are several classes for each.
-        """
+        """The belief, and the features it was read from; see `Posterior.encode`."""
         features = self.encoder(x)
         if c is not None:
             features = features + c @ self.class_features
         return Encoding(*gaussian(self.belief_head(features)), features)
 
     def draw_belief(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """z drawn from the encoder's belief with the given noise, and its standard deviations."""
+        """z drawn from the belief with the given noise, and its standard deviations."""
         mean, log_scale = gaussian(self.belief_head(self.encoder(x)))
         scale = log_scale.exp()
         return mean + scale * noise, scale

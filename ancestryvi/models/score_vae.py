@@ -28,8 +28,8 @@ from ancestryvi.models.continuous import (
     squared_error,
     vdm_bound,
 )
-from ancestryvi.models.ddvi import normal
 from ancestryvi.models.diffusion import gaussian_log_prob
+from ancestryvi.models.latent_variable import normal
 from ancestryvi.models.networks import zero_init
 
 LOG_SCALE_RANGE = (-4.0, 2.0)

@@ -16,7 +16,7 @@ from ancestryvi.models.continuous import (
     squared_error,
     vdm_bound,
 )
-from ancestryvi.models.ddvi import normal
+from ancestryvi.models.latent_variable import normal
 
 
 class DiffusionDecoder(nn.Module):

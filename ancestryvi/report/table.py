@@ -253,10 +253,11 @@ def axis_name(column: str) -> str:
 
     Examples
     --------
-    >>> axis_name("ddvi1"), axis_name("PC2"), axis_name("longitude")
-    ('DDVI 1', 'PC 2', 'longitude')
+    >>> axis_name("ddvi1"), axis_name("h_aevb2"), axis_name("PC2"), axis_name("longitude")
+    ('DDVI 1', 'H-AEVB 2', 'PC 2', 'longitude')
     """
-    return re.sub(r"^([A-Za-z]+)_?(\d+)$", lambda found: f"{found[1].upper()} {found[2]}", column)
+    found = re.fullmatch(r"([A-Za-z_]+?)_?(\d+)", column)
+    return f"{found[1].upper().replace('_', '-')} {found[2]}" if found else column
 
 
 def _name(value: object) -> str | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ancestryvi.models.adversarial import Critic
+from ancestryvi.models.diffusion_autoencoder import DiffusionAutoencoder, ScoreAutoencoder
 from ancestryvi.training.adversarial import adversarial
+from ancestryvi.training.diffusion_decoder import SETTLED_RATE as DECODER_SETTLED_RATE
+from ancestryvi.training.diffusion_decoder import decoder_alone, encode_decode, orient
 from ancestryvi.training.loop import Phase
 from ancestryvi.training.wake_sleep import (
     SETTLED_RATE,
@@ -67,6 +70,9 @@ Course = Callable[[Any, Plan], Iterator[Phase]]
 WAKE_SLEEP_SHARES = {"layout": 0.08, "warm start": 0.6, "dreaming": 0.12, "wake-sleep": 0.2}
 WAKE_SHARES = {"layout": 0.08, "warm start": 0.6, "wake-sleep": 0.2}
 ADVERSARIAL_SHARES = {"layout": 0.08, "adversarial": 0.6, "settling": 0.2}
+DECODER_SHARES = {"layout": 0.08, "auto-encoder": 0.6, "settling": 0.2}
+SCORE_SHARES = {"diffusion": 0.3, "layout": 0.08, "encoder": 0.4, "settling": 0.2}
+CORRECTED_SHARES = SCORE_SHARES | {"corrector": 0.2}
 """Shares of the epochs that phases get."""
 
 
@@ -108,3 +114,50 @@ def adversarial_course(model: Any, plan: Plan) -> Iterator[Phase]:
     plan.start_clusters()
     yield against_critic("settling")
     plan.start_clusters()  # no gradient reaches the prior, which the latents have moved away from
+
+
+def decoder_course(model: DiffusionAutoencoder, plan: Plan) -> Iterator[Phase]:
+    """Layout, then encoder and diffusion decoder together, before and after the clusters."""
+    yield orient(model, plan.axes, plan.n_epochs["layout"])
+    yield _encode_decode(model, "auto-encoder", [model.posterior, model.decoder], plan)
+    plan.start_clusters()
+    yield _encode_decode(model, "settling", [model.posterior, model.decoder, model.prior], plan)
+
+
+def score_course(model: ScoreAutoencoder, plan: Plan) -> Iterator[Phase]:
+    """The diffusion model of x, then the encoder, then the corrector if there is one.
+
+    The three stages of Batzolis et al., sections 3.3, 3.4 and 3.6; clusters come in during the
+    second.
+    """
+    decoder = model.decoder
+
+    def prior_loss(x: Tensor, z: Tensor, time: Tensor, noise: Tensor) -> Tensor:
+        return decoder.prior_loss(x, time, noise)
+
+    yield decoder_alone(
+        model, "diffusion", decoder.prior, prior_loss, plan.n_epochs["diffusion"], plan.generator
+    )
+    yield orient(model, plan.axes, plan.n_epochs["layout"])
+    yield _encode_decode(model, "encoder", [model.posterior], plan)
+    plan.start_clusters()
+    yield _encode_decode(model, "settling", [model.posterior, model.prior], plan)
+    if decoder.corrector is not None:
+        yield decoder_alone(
+            model,
+            "corrector",
+            decoder.corrector,
+            decoder.corrector_loss,
+            plan.n_epochs["corrector"],
+            plan.generator,
+        )
+
+
+def _encode_decode(
+    model: DiffusionAutoencoder, name: str, parts: Sequence[nn.Module], plan: Plan
+) -> Phase:
+    """A phase that trains these parts; at a low rate after the clusters have come in."""
+    parameters = [p for part in parts for p in part.parameters()]
+    late = {"rate": DECODER_SETTLED_RATE, "warm_up": 0.0} if name == "settling" else {}
+    beta = plan.weights.beta_reg
+    return encode_decode(model, name, parameters, plan.n_epochs[name], beta, plan.generator, **late)

@@ -1,0 +1,90 @@
+"""The options of genotype quality control and principal components, and what they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+
+class IntOrAuto(click.ParamType):
+    """A whole number of at least 1, or "auto"."""
+
+    name = "int|auto"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
+        if value == "auto" or (isinstance(value, int) and value >= 1):
+            return value
+        if isinstance(value, str) and value.isdigit() and int(value) >= 1:
+            return int(value)
+        return self.fail(f"{value!r} is neither 'auto' nor a whole number of at least 1", param)
+
+
+SHARE = click.FloatRange(0.0, 1.0)
+
+pca_options = [
+    click.option(
+        "--n-pcs",
+        type=IntOrAuto(),
+        default="auto",
+        show_default=True,
+        help="Number of principal components; 'auto' takes those that are at least half signal.",
+    ),
+    click.option(
+        "--min-maf",
+        type=click.FloatRange(0.0, 0.5),
+        default=0.02,
+        show_default=True,
+        help="Smallest minor allele frequency of a variant.",
+    ),
+    click.option(
+        "--min-mac",
+        type=click.IntRange(0),
+        default=2,
+        show_default=True,
+        help="Smallest minor allele count of a variant.",
+    ),
+    click.option(
+        "--min-variant-call-rate",
+        type=SHARE,
+        default=0.95,
+        show_default=True,
+        help="Smallest share of samples called at a variant.",
+    ),
+    click.option(
+        "--min-sample-call-rate",
+        type=SHARE,
+        default=0.9,
+        show_default=True,
+        help="Samples below it are placed on the map but do not take part in the fit.",
+    ),
+    click.option("--keep-indels", is_flag=True, help="Use indels and symbolic alleles too."),
+    click.option(
+        "--max-ld-r2",
+        type=click.FloatRange(0.0, 1.0, min_open=True),
+        default=0.2,
+        show_default=True,
+        help="Thin variants until none exceed it; 1 keeps all.",
+    ),
+    click.option(
+        "--ld-window-kb",
+        type=click.FloatRange(0.0),
+        default=500.0,
+        show_default=True,
+        help="Distance within which --max-ld-r2 applies.",
+    ),
+]
+
+
+def components(parameters: Mapping[str, Any]) -> Any:
+    """The unfitted `GenotypePCA` that the options ask for."""
+    from ancestryvi.preprocess import GenotypePCA
+
+    same = ("min_maf", "min_mac", "min_variant_call_rate", "min_sample_call_rate", "ld_window_kb")
+    return GenotypePCA(
+        parameters["n_pcs"],
+        snvs_only=not parameters["keep_indels"],
+        max_ld_r2=parameters["max_ld_r2"] if parameters["max_ld_r2"] < 1 else None,
+        **{name: parameters[name] for name in same},
+    )
