@@ -7,25 +7,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ancestryvi.estimators import AncestryDDVI
+    from ancestryvi.estimators import (
+        AncestryAutoencoder,
+        AncestryDDVI,
+        AncestryTool,
+        make_estimator,
+    )
     from ancestryvi.genotypes import Genotypes, read_genotypes, read_scores
     from ancestryvi.preprocess import GenotypePCA
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AncestryAutoencoder": "ancestryvi.estimators",
     "AncestryDDVI": "ancestryvi.estimators",
+    "AncestryTool": "ancestryvi.estimators",
     "GenotypePCA": "ancestryvi.preprocess",
     "Genotypes": "ancestryvi.genotypes",
+    "make_estimator": "ancestryvi.estimators",
     "read_genotypes": "ancestryvi.genotypes",
     "read_scores": "ancestryvi.genotypes",
 }
 
 __all__ = [
+    "AncestryAutoencoder",
     "AncestryDDVI",
+    "AncestryTool",
     "GenotypePCA",
     "Genotypes",
     "__version__",
+    "make_estimator",
     "read_genotypes",
     "read_scores",
 ]

@@ -19,15 +19,38 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_map_from_python(tmp_path):
-    script = ROOT / "examples" / "map_from_python.py"
-    subprocess.run(
-        [sys.executable, script, "--out", tmp_path, "--n-epochs", "10"], check=True, timeout=300
+def run_example(name: str, *arguments: object) -> str:
+    """Run a script of examples/; what it printed."""
+    command = [sys.executable, ROOT / "examples" / name, *arguments]
+    run = subprocess.run(
+        [str(word) for word in command], check=True, timeout=300, capture_output=True, text=True
     )
+    return run.stdout
+
+
+def test_map_from_python(tmp_path):
+    run_example("map_from_python.py", "--out", tmp_path, "--n-epochs", 10)
     table = pd.read_csv(tmp_path / "map.tsv", sep="\t")
     assert len(table) == 520
     assert table["new"].sum() == 52
     assert table[["ddvi1", "ddvi2"]].notna().all(axis=None)
+
+
+def test_compare_methods(tmp_path):
+    run_example("compare_methods.py", "--out", tmp_path, "--n-epochs", 5, "--seeds", 1)
+    page = (tmp_path / "benchmark.html").read_text(encoding="utf-8")
+    for name in ("20 steps", "beta 0.5", "UMAP, Ward", "linear discriminant"):
+        assert name in page
+    assert len(list((tmp_path / "runs").glob("*.json"))) == 3
+
+
+def test_add_a_method_is_short_and_runs():
+    source = (ROOT / "examples" / "add_a_method.py").read_text(encoding="utf-8")
+    assert len(source.splitlines()) < 60
+    printed = run_example("add_a_method.py", "--n-epochs", 20)
+    scores = dict(re.findall(r"^(.+): NMI ([\d.]+)", printed, flags=re.MULTILINE))
+    assert scores.keys() == {"aevb", "aevb-full"}
+    assert all(float(score) > 0.3 for score in scores.values())
 
 
 def test_python_of_the_readme_runs_from_first_to_last(tmp_path, monkeypatch):
@@ -58,7 +81,7 @@ def test_every_command_of_the_readme_is_valid(tmp_path):
 def test_the_help_lists_every_verb():
     result = CliRunner().invoke(main, ["--help"])
     assert result.exit_code == 0
-    for verb in ("embed", "project", "info"):
+    for verb in ("embed", "project", "benchmark", "info"):
         assert verb in result.output
 
 
