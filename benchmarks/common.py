@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,6 +99,45 @@ def parser(description: str) -> argparse.ArgumentParser:
     )
     options.add_argument("--seeds", type=int, default=3)
     return options
+
+
+class Ledger:
+    """Finished runs, one a line of a file, so that a benchmark that was stopped goes on.
+
+    Benchmarks that run at the same time may share a folder, each with runs of its own.
+    """
+
+    def __init__(self, folder: Path | None, name: str) -> None:
+        folder = folder or Path(tempfile.mkdtemp(prefix="ancestryvi-"))
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"{name}.jsonl"
+        self.path.touch()
+        print(f"Finished runs are kept in {self.path}", flush=True)
+
+    def once(self, run: Callable[[], dict[str, float]], **what: object) -> dict[str, float]:
+        """What the run of this description gave; it is run if it is not in the file."""
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:  # empty, or cut off as the benchmark was stopped
+                continue
+            if entry["what"] == what:
+                return entry["found"]
+        found = run()
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("\n" + json.dumps({"what": what, "found": found}))
+        print(*what.values(), *(f"{name} {value:.4g}" for name, value in found.items()), flush=True)
+        return found
+
+
+def add_work(options: argparse.ArgumentParser) -> None:
+    """The option that says where a `Ledger` is."""
+    options.add_argument(
+        "--work",
+        type=Path,
+        help="folder that keeps finished runs: give it again to go on after a stop, and clear it "
+        "when the package has changed (default: a new one under the temporary files)",
+    )
 
 
 def machine() -> str:

@@ -21,6 +21,7 @@ INPUT = READING | {"preprocess"}
 MAY_IMPORT: dict[str, set[str]] = {
     "exceptions": set(),
     "genotypes": {"exceptions"},
+    "datasets": {"exceptions"},
     "preprocess": READING,
     "models": {"exceptions"},
     "training": {"exceptions", "models"},

@@ -13,6 +13,7 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from tqdm import tqdm
@@ -108,7 +109,9 @@ class Recipe:
 
         def start() -> None:
             if fixed is None or labels is not None:
-                start_clusters(model, x, labels, blueprint, random)
+                # the parts of a shape are nobody's yet; those of a user's own prior are in order
+                free = fixed is not None and isinstance(self.prior, str)
+                start_clusters(model, x, labels, blueprint, random, match_parts=free)
 
         plan = Plan(
             axes=leading_axes(x, self.n_components),
@@ -310,6 +313,8 @@ def start_clusters(
     labels: NDArray[np.int64] | None,
     blueprint: Blueprint,
     random: np.random.RandomState,
+    *,
+    match_parts: bool = False,
 ) -> None:
     """Give prior and classes their start from what the warm start has found.
 
@@ -317,6 +322,7 @@ def start_clusters(
     mixture fitted to the latents. A prior that is to be learned gets one component for each, with
     the mean and covariance of its samples, widened by the spread of their beliefs. Classes get
     q(c | x) from the linear discriminant, and as offset what the decoder leaves of their samples.
+    With `match_parts`, each label gets the part of a fixed prior where most of its samples are.
     """
     features = as_array(x)
     with torch.no_grad():
@@ -336,6 +342,11 @@ def start_clusters(
         weights, bias, responsibilities = fit_discriminant(features, labels)
     sizes = responsibilities.sum(axis=0) + np.finfo(float).tiny
     share = responsibilities / sizes
+    if match_parts:
+        with torch.no_grad():
+            belonging = as_array(model.prior.responsibilities(mean))
+        _, parts = linear_sum_assignment(responsibilities.T @ belonging, maximize=True)
+        model.prior = model.prior.keep(torch.as_tensor(parts, device=x.device))
     if blueprint.learned:
         spread = as_array(scale.square()).mean(axis=0) + MIN_VARIANCE
         model.prior = component_prior(sizes, share, latents, spread).to(x.device)

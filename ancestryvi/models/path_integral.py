@@ -17,11 +17,11 @@ from ancestryvi.models.diffusion import gaussian_entropy, gaussian_log_prob
 from ancestryvi.models.networks import Denoiser
 from ancestryvi.models.posterior import EncoderPosterior, Encoding, LogJoint, Trajectory
 
-N_STEPS = 10
+N_STEPS = 12
 
-LAST = 1e-4
+LAST = 1e-3
 """Time that is left before the last step, of a total of 1. It bounds the noise of z from below, at
-0.01 units of the map; steps shrink geometrically towards it, as the path homes in."""
+0.03 units of the map; steps shrink geometrically towards it, as the path homes in."""
 
 MAX_PULL = 3.0
 """Largest move of the aim by the gradient of the target, in standard deviations of the belief."""
