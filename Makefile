@@ -19,7 +19,7 @@ test: $(SETUP)
 	$(BIN)/python -m pytest
 
 benchmark: $(SETUP)
-	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/methods.py
 
 # Simulates the files of data/ again; they are part of the repository, so nothing else needs this.
 example: $(SETUP)

@@ -58,26 +58,23 @@ def main() -> None:
             for score, title in SHOWN.items():
                 row[f"{title}, {name}"] = cell(tables[name].loc[method], score)
         rows.append(row)
-    text = (
+    jobs = f", with {arguments.jobs} runs at a time" if arguments.jobs > 1 else ""
+    lines = [f"{name}: {references(work / name / 'benchmark.md')}" for name in NAMES]
+    write(
+        "methods",
         f"`python benchmarks/methods.py --seeds {arguments.seeds} --jobs {arguments.jobs}` on "
         f"{machine()}.\n\n"
-        "All methods with default settings on the same PCs, K = 20 and 26; mean and 95 % t-interval "
-        "over seeds. s: wall time of `fit`"
-        + (f", with {arguments.jobs} runs at a time" if arguments.jobs > 1 else "")
-        + ".\n\n"
-        + markdown(rows)
+        "All methods with default settings on the same PCs, K = 20 and 26; mean and 95 % "
+        f"t-interval over seeds. s: wall time of `fit`{jobs}. For comparison, NMI: "
+        f"{'; '.join(lines)}.\n\n" + markdown(rows),
     )
-    for name in NAMES:
-        lines = (work / name / "benchmark.md").read_text(encoding="utf-8")
-        text += f"\n{name}: {references(lines)}\n"
-    write("methods", text)
 
 
-def references(report: str) -> str:
-    """The NMI of the lines that are there for comparison, from the report."""
-    rows = [line.split("|")[1:3] for line in report.splitlines() if line.startswith("| ")]
-    kept = [(name.strip(), nmi.strip()) for name, nmi in rows if "linear" in name or "perfect" in name]
-    return "; ".join(f"{name} {nmi}" for name, nmi in kept) + "."
+def references(report: Path) -> str:
+    """The lines below the methods, which are there for comparison, and their NMI."""
+    rows = [line.split(" | ")[:2] for line in report.read_text(encoding="utf-8").splitlines()]
+    named = ("| linear", "| perfect")
+    return ", ".join(f"{row[0][2:]} {row[1]}" for row in rows if row[0].startswith(named))
 
 
 if __name__ == "__main__":

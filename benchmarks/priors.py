@@ -33,7 +33,7 @@ SHARE = 0.1
 """Of the labels, in table 2."""
 
 N_EPOCHS = 300
-"""The observation noise starts small and needs over a thousand steps to reach its level on digits."""
+"""The observation noise starts small, and needs over a thousand steps to grow on digits."""
 
 BETA = 3.0
 """As in benchmarks/sleep.py, for the same reason."""

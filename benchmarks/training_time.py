@@ -52,7 +52,7 @@ PUBLISHED = {
 }
 """NMI after 10, 20, ... 60 minutes on a GPU, on other SNPs of the same project."""
 
-FIGURE = ROOT / "docs" / "images" / "nmi-time.png"
+FIGURE = ROOT / "docs" / "images" / "training-time.png"
 STYLES = {
     # colours of Okabe and Ito's colour-blind safe set
     "aevb": ("#999999", "o"),
@@ -168,8 +168,8 @@ def main() -> None:
     if options.methods != list(METHODS):
         given += f" --methods {' '.join(options.methods)}"
     write(
-        "time",
-        f"`python benchmarks/time.py --seeds {options.seeds}{given}` on {machine()}.\n\n"
+        "training_time",
+        f"`python benchmarks/training_time.py --seeds {options.seeds}{given}` on {machine()}.\n\n"
         f"{data_set.name} ({data_set.what}), K = {data_set.n_clusters}; NMI, mean and 95 % "
         "t-interval over seeds, each cell trained from the start for its number of epochs; in "
         "brackets the median processor time of `fit`, read-out included.\n\n"

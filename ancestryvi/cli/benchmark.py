@@ -289,7 +289,7 @@ def _versions(provenance: Mapping[str, Any]) -> str:
 
 def _write(directory: Path, comparison: Comparison) -> pd.DataFrame:
     """Write the summary files beside the runs, each whole; return the table of methods."""
-    from ancestryvi.cli.outputs import _write_json, _write_tsv
+    from ancestryvi.cli.outputs import write_json, write_tsv
     from ancestryvi.evaluate import run_table, summary_table
     from ancestryvi.report.comparison import FILES, write_comparison
 
@@ -297,11 +297,11 @@ def _write(directory: Path, comparison: Comparison) -> pd.DataFrame:
     titles = [comparison.title_of(name) for name in summary["method"]]
     with tempfile.TemporaryDirectory(prefix=".", dir=directory) as name:
         staging = Path(name)
-        _write_tsv(staging / "runs.tsv", run_table(comparison.runs))
+        write_tsv(staging / "runs.tsv", run_table(comparison.runs))
         shown = summary.copy()
         shown.insert(1, "title", titles)
-        _write_tsv(staging / "benchmark.tsv", shown)
-        _write_json(staging / "provenance.json", comparison.provenance)
+        write_tsv(staging / "benchmark.tsv", shown)
+        write_json(staging / "provenance.json", comparison.provenance)
         write_comparison(staging, comparison)
         for path in staging.iterdir():
             path.replace(directory / path.name)

@@ -154,17 +154,17 @@ def write_result(
     """Write every file but the model; return the metrics."""
     table = result.table()
     ids = table["sample_id"]
-    _write_tsv(directory / "embedding.tsv", table)
+    write_tsv(directory / "embedding.tsv", table)
     responsibilities = result.responsibilities("cluster")
-    _write_tsv(directory / "responsibilities.tsv", pd.concat([ids, responsibilities], axis=1))
+    write_tsv(directory / "responsibilities.tsv", pd.concat([ids, responsibilities], axis=1))
     names = [f"PC{i + 1}" for i in range(result.scores.shape[1])]
     scores = pd.DataFrame(result.scores, columns=names)
-    _write_tsv(directory / "pcs.tsv", pd.concat([ids, scores], axis=1))
-    _write_tsv(directory / "qc.tsv", result.qc)
+    write_tsv(directory / "pcs.tsv", pd.concat([ids, scores], axis=1))
+    write_tsv(directory / "qc.tsv", result.qc)
     metrics = result.metrics()
     if metrics is not None:
-        _write_json(directory / "metrics.json", metrics)
-    _write_json(directory / "provenance.json", provenance)
+        write_json(directory / "metrics.json", metrics)
+    write_json(directory / "provenance.json", provenance)
     _anndata(result, table, provenance).write_h5ad(directory / "embedding.h5ad")
 
     label_columns = result.cohort.label_columns
@@ -241,11 +241,11 @@ def _checksum(path: Path) -> dict[str, Any]:
     return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
 
 
-def _write_tsv(path: Path, table: pd.DataFrame) -> None:
+def write_tsv(path: Path, table: pd.DataFrame) -> None:
     table.to_csv(path, sep="\t", index=False, float_format="%.8g")
 
 
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
     text = json.dumps(_finite(content), indent=1, default=float, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 

@@ -29,9 +29,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from ancestryvi import __version__
 from ancestryvi.evaluate.isolated import Fit, fit_in_process
 from ancestryvi.evaluate.metrics import (
-    _codes,
     clustering_metrics,
     confidence_interval,
+    label_codes,
     map_metrics,
 )
 from ancestryvi.exceptions import InputFormatError, LabelError, OutputError, SampleError
@@ -244,7 +244,7 @@ def _checked_labels(features: pd.DataFrame, labels: pd.Series | ArrayLike) -> ND
             f"{bad.sum()} of {len(features)} samples have a feature that is not finite, the first "
             f"is {features.index[bad.argmax()]!r}; leave them out."
         )
-    codes, is_labelled = _codes(truth)
+    codes, is_labelled = label_codes(truth)
     n_labels = len(np.unique(codes[is_labelled]))
     if n_labels < 2:
         raise LabelError(
@@ -614,7 +614,7 @@ def supervised_ceiling(
     1.0
     """
     X = np.asarray(features, dtype=np.float64)
-    codes, is_labelled = _codes(labels)
+    codes, is_labelled = label_codes(labels)
     if len(codes) != len(X):
         raise SampleError(f"{len(X)} samples but {len(codes)} labels; give one per sample.")
     X, codes = X[is_labelled], codes[is_labelled]

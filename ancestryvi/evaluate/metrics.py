@@ -55,8 +55,8 @@ def clustering_metrics(
     >>> scores["purity"], scores["n_labelled"]
     (0.75, 4)
     """
-    true, is_labelled = _codes(labels_true)
-    pred, is_placed = _codes(labels_pred, missing_code=None)
+    true, is_labelled = label_codes(labels_true)
+    pred, is_placed = label_codes(labels_pred, missing_code=None)
     if len(true) != len(pred):
         raise SampleError(
             f"{len(true)} labels but {len(pred)} clusters; give one of each per sample."
@@ -170,7 +170,7 @@ def map_metrics(
         "trustworthiness_neighbors": k,
     }
     if labels is not None:
-        codes, is_labelled = _codes(labels)
+        codes, is_labelled = label_codes(labels)
         if len(codes) != len(Z):
             raise SampleError(
                 f"the map has {len(Z)} samples but there are {len(codes)} labels; "
@@ -216,7 +216,7 @@ def confidence_interval(values: ArrayLike) -> tuple[float, float]:
     return float(x.mean()), float(stats.t.ppf(0.975, x.size - 1) * standard_error)
 
 
-def _codes(
+def label_codes(
     labels: Iterable[object], missing_code: int | None = -1
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Integer codes of any kind of labels, and which are present."""

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from ancestryvi.evaluate import Run, summary_table
 from ancestryvi.report.comparison_figures import cost_figure, maps_figure
 from ancestryvi.report.figures import save_figure
-from ancestryvi.report.html import _nested, _section, _table, _td, _th, _tr
+from ancestryvi.report.markup import html_table, nested, section, td, th, tr
 
 FILES: Final = (
     "benchmark.md",
@@ -270,9 +270,9 @@ def _page(comparison: Comparison, images: Mapping[str, bytes]) -> str:
             images.get("nmi-time"),
             "Higher is better and left is faster; bars are 95 % intervals over the seeds.",
         ),
-        _section("How to read it", *(f"<p>{escape(text)}</p>" for text in _READING)),
+        section("How to read it", *(f"<p>{escape(text)}</p>" for text in _READING)),
         _methods_section(comparison),
-        _section("Provenance", _nested(comparison.provenance)) if comparison.provenance else "",
+        section("Provenance", nested(comparison.provenance)) if comparison.provenance else "",
         "</main>\n</body>\n</html>\n",
     ]
     return "\n".join(filter(None, parts))
@@ -283,7 +283,7 @@ def _head(comparison: Comparison) -> str:
     command = comparison.provenance.get("command")
     if command:
         parts.append(f'<pre class="command">{escape(str(command))}</pre>')
-    rows = [_tr([_th(name), _td(value)]) for name, value in comparison.facts.items()]
+    rows = [tr([th(name), td(value)]) for name, value in comparison.facts.items()]
     if rows:
         parts.append(f"<table>{''.join(rows)}</table>")
     if comparison.notes:
@@ -296,16 +296,19 @@ def _scores_section(comparison: Comparison) -> str:
     table = comparison_table(comparison)
     n_methods = len(table) - len(comparison.references)
     rows = [
-        _tr([_th(cells[0]), *(_td(cell, "n") for cell in cells[1:])], "soft" * (i >= n_methods))
+        tr(
+            [th(cells[0]), *(td(cell, "n") for cell in cells[1:])],
+            "soft" * (i >= n_methods),
+        )
         for i, cells in enumerate(table.itertuples(index=False, name=None))
     ]
     first, *others = table.columns
-    return _section("Scores", _table([_th(first), *(_th(name, "n") for name in others)], rows))
+    return section("Scores", html_table([th(first), *(th(name, "n") for name in others)], rows))
 
 
 def _failures_section(comparison: Comparison) -> str:
-    rows = [_tr([_th(title), _td(why, "text")]) for title, why in _failures(comparison)]
-    return _section("What failed", _table([_th("Method"), _th("Why")], rows)) if rows else ""
+    rows = [tr([th(title), td(why, "text")]) for title, why in _failures(comparison)]
+    return section("What failed", html_table([th("Method"), th("Why")], rows)) if rows else ""
 
 
 def _maps_note(comparison: Comparison) -> str:
@@ -321,7 +324,7 @@ def _image_section(title: str, png: bytes | None, note: str) -> str:
     if png is None:
         return ""
     source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-    return _section(
+    return section(
         title,
         f"<p><small>{escape(note)}</small></p>",
         f'<img alt="{escape(title)}" src="{source}">',
@@ -333,13 +336,18 @@ def _methods_section(comparison: Comparison) -> str:
     rows = {}
     for run in comparison.runs:
         parameters = ", ".join(f"{name}={value}" for name, value in run.parameters.items())
-        rows[run.method] = _tr(
+        rows[run.method] = tr(
             [
-                _th(comparison.title_of(run.method)),
-                _td(run.method),
-                _td(comparison.summaries.get(run.method, "")),
-                _td(f"{run.estimator}({parameters})", "text soft"),
+                th(comparison.title_of(run.method)),
+                td(run.method),
+                td(comparison.summaries.get(run.method, "")),
+                td(f"{run.estimator}({parameters})", "text soft"),
             ]
         )
-    head = [_th("Title"), _th("Name"), _th("What it is"), _th("Estimator and parameters")]
-    return _section("Methods", _table(head, rows.values()))
+    head = [
+        th("Title"),
+        th("Name"),
+        th("What it is"),
+        th("Estimator and parameters"),
+    ]
+    return section("Methods", html_table(head, rows.values()))

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from ancestryvi.evaluate import Run, median_run, summary_table
 from ancestryvi.report.figures import (
-    _INK,
-    _LEGEND_ROWS,
-    _MAX_VECTOR,
-    _NAME_GAP,
-    _REFERENCE_INK,
-    _add_legend,
-    _scatter,
-    _spread,
+    INK,
+    LEGEND_ROWS,
+    MAX_VECTOR,
+    NAME_GAP,
+    REFERENCE_INK,
+    add_legend,
+    scatter,
+    spread_apart,
 )
 from ancestryvi.report.palette import MISSING_STYLE, Style, category_styles
 from ancestryvi.report.table import category_names, colouring
@@ -79,16 +79,16 @@ def maps_figure(
     n_columns = max(1, math.ceil(math.sqrt(1.3 * len(shown))))
     n_rows = max(1, math.ceil(len(shown) / n_columns))
     n_entries = len(colour.categories) + len(set(colour.groups.values())) + 1
-    legend_columns = math.ceil(n_entries / _LEGEND_ROWS)
-    height = max(n_rows * (_PANEL + 0.2), _LEGEND_LINE * min(n_entries, _LEGEND_ROWS) + 0.4)
+    legend_columns = math.ceil(n_entries / LEGEND_ROWS)
+    height = max(n_rows * (_PANEL + 0.2), _LEGEND_LINE * min(n_entries, LEGEND_ROWS) + 0.4)
     figure = Figure(figsize=(n_columns * _PANEL + 0.9 * legend_columns, height))
     figure.set_layout_engine("constrained")
     for i, run in enumerate(shown):
         axes = figure.add_subplot(n_rows, n_columns, i + 1)
         _draw_map(axes, run, names, styles)
         title = f"{(titles or {}).get(run.method, run.method)}  {run.scores['nmi']:.2f}"
-        axes.set_title(title, fontsize=7.5, color=_INK, loc="left")
-    _add_legend(figure, colour, styles, extras)
+        axes.set_title(title, fontsize=7.5, color=INK, loc="left")
+    add_legend(figure, colour, styles, extras)
     return figure
 
 
@@ -139,7 +139,7 @@ def cost_figure(
     for (name, value), dashes in zip((lines or {}).items(), _DASHES, strict=False):
         axes.axhline(
             value,
-            color=_REFERENCE_INK,
+            color=REFERENCE_INK,
             linewidth=0.8,
             linestyle=dashes,
             label=f"{name} {value:.3f}",
@@ -154,8 +154,8 @@ def cost_figure(
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("seconds of the fit", fontsize=8, color=_INK)
-    axes.set_ylabel("NMI with the labels", fontsize=8, color=_INK)
+    axes.set_xlabel("seconds of the fit", fontsize=8, color=INK)
+    axes.set_ylabel("NMI with the labels", fontsize=8, color=INK)
     axes.tick_params(which="both", labelsize=7, labelcolor="#777777", color="#aaaaaa", width=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     for spine in axes.spines.values():
@@ -184,11 +184,11 @@ def _draw_map(
     is_placed = np.isfinite(run.embedding).all(axis=1)
     xy, names = run.embedding[is_placed], names[is_placed]
     area = float(np.clip(130 / np.sqrt(max(len(xy), 1)), 1, 14))  # points squared
-    _scatter(axes, xy[pd.isna(names)], MISSING_STYLE, area / 2, "no label")
+    scatter(axes, xy[pd.isna(names)], MISSING_STYLE, area / 2, "no label")
     for name, style in styles.items():
-        _scatter(axes, xy[names == name], style, area, name)
+        scatter(axes, xy[names == name], style, area, name)
     for points in axes.collections:
-        points.set_rasterized(len(xy) > _MAX_VECTOR)
+        points.set_rasterized(len(xy) > MAX_VECTOR)
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_box_aspect(1)
     axes.margins(0.05)
@@ -204,7 +204,7 @@ def _name_points(
     """Write a name beside each point; a line leads back from one that had to move away."""
     halo = [withStroke(linewidth=1.6, foreground="white", alpha=0.8)]
     texts = [
-        axes.text(x, y, name, fontsize=7, color=_INK, ha="center", va="center", path_effects=halo)
+        axes.text(x, y, name, fontsize=7, color=INK, ha="center", va="center", path_effects=halo)
         for name, (x, y) in zip(names, points, strict=True)
     ]
     figure.draw_without_rendering()  # the layout decides how large a name is beside the points
@@ -215,12 +215,12 @@ def _name_points(
     lowest = np.array([room.x0, room.y0]) + sizes / 2
     highest = np.array([room.x1, room.y1]) - sizes / 2
     end = start + np.column_stack([np.zeros(len(sizes)), sizes[:, 1] / 2 + 8])
-    boxes = np.vstack([sizes + _NAME_GAP, np.full_like(sizes, _POINT_BOX)])
+    boxes = np.vstack([sizes + NAME_GAP, np.full_like(sizes, _POINT_BOX)])
     for _ in range(30):  # names give way to each other and to points, and stay in the picture
-        end = _spread(np.vstack([end, start]), boxes)[: len(end)]
+        end = spread_apart(np.vstack([end, start]), boxes)[: len(end)]
         end = np.clip(end, lowest, np.maximum(lowest, highest))
     for _ in range(100):  # where there is no room for all that, names at least keep apart
-        end = _spread(np.clip(end, lowest, np.maximum(lowest, highest)), sizes + _NAME_GAP)
+        end = spread_apart(np.clip(end, lowest, np.maximum(lowest, highest)), sizes + NAME_GAP)
         if ((end >= lowest) & (end <= highest)).all():
             break
     to_data = axes.transData.inverted()
@@ -228,4 +228,4 @@ def _name_points(
         text.set_position(tuple(to_data.transform(b)))
         if np.abs(b - a).max() > 1.5 * height + 6:
             line = to_data.transform([a, b])
-            axes.plot(line[:, 0], line[:, 1], color=_REFERENCE_INK, linewidth=0.5, zorder=1)
+            axes.plot(line[:, 0], line[:, 1], color=REFERENCE_INK, linewidth=0.5, zorder=1)

@@ -38,12 +38,12 @@ _MARKERS: Final = {  # matplotlib's sign, and what makes it look as large as the
     "triangle-down": ("v", 1.1),
     "cross": ("P", 1.1),
 }
-_REFERENCE_INK: Final = "#8a8a8a"
-_INK: Final = "#333333"
+REFERENCE_INK: Final = "#8a8a8a"
+INK: Final = "#333333"
 _NAME_POINTS: Final = 6.3
-_NAME_GAP: Final = (7.0, 3.0)  # pixels between names: closer, two read as one
-_LEGEND_ROWS: Final = 36  # as many lines as fit beside the map
-_MAX_VECTOR: Final = 20_000  # beyond, the points of a PDF are stored as an image
+NAME_GAP: Final = (7.0, 3.0)  # pixels between names: closer, two read as one
+LEGEND_ROWS: Final = 36  # as many lines as fit beside the map
+MAX_VECTOR: Final = 20_000  # beyond, the points of a PDF are stored as an image
 
 
 def embedding_figure(
@@ -108,22 +108,22 @@ def embedding_figure(
     if background is not None:
         reference = placed(background, coordinates)
         points = reference[list(coordinates)].to_numpy(dtype=np.float64)
-        _scatter(axes, points, REFERENCE_STYLE, max(area / 2, 4), "reference map")
+        scatter(axes, points, REFERENCE_STYLE, max(area / 2, 4), "reference map")
         extras["reference map"] = REFERENCE_STYLE
         known = reference_names(reference)
         if known is not None:
             anchors = medoids(reference, known.column, coordinates) | anchors
     if names.isna().any():
-        _scatter(axes, xy[names.isna()], MISSING_STYLE, area / 2, "no label")
+        scatter(axes, xy[names.isna()], MISSING_STYLE, area / 2, "no label")
         extras["no label"] = MISSING_STYLE
     spans = {}
     for name in colour.categories:
         members = xy[names == name]
-        _scatter(axes, members, styles[name], area, name)
+        scatter(axes, members, styles[name], area, name)
         spans[name] = float(np.ptp(members[:, 1]))
     _decorate(axes, coordinates, title)
     if len(colour.categories) <= MAX_LEGEND:
-        _add_legend(figure, colour, styles, extras)
+        add_legend(figure, colour, styles, extras)
     _write_names(figure, axes, anchors, spans, styles)
     return figure
 
@@ -148,7 +148,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         figure.savefig(path, dpi=200, metadata=metadata)
 
 
-def _scatter(axes: Axes, xy: NDArray[np.float64], style: Style, area: float, label: str) -> None:
+def scatter(axes: Axes, xy: NDArray[np.float64], style: Style, area: float, label: str) -> None:
     marker, scale = _MARKERS[style.marker]
     axes.scatter(
         xy[:, 0],
@@ -159,24 +159,24 @@ def _scatter(axes: Axes, xy: NDArray[np.float64], style: Style, area: float, lab
         alpha=0.85,
         linewidths=0,
         label=label,
-        rasterized=len(xy) > _MAX_VECTOR,
+        rasterized=len(xy) > MAX_VECTOR,
     )
 
 
 def _decorate(axes: Axes, coordinates: Sequence[str], title: str | None) -> None:
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.06)
-    axes.set_xlabel(axis_name(coordinates[0]), fontsize=8, color=_INK)
-    axes.set_ylabel(axis_name(coordinates[1]), fontsize=8, color=_INK)
+    axes.set_xlabel(axis_name(coordinates[0]), fontsize=8, color=INK)
+    axes.set_ylabel(axis_name(coordinates[1]), fontsize=8, color=INK)
     axes.tick_params(labelsize=6.5, labelcolor="#777777", color="#aaaaaa", length=2.5, width=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     for spine in axes.spines.values():
         spine.set(color="#aaaaaa", linewidth=0.6)
     if title:
-        axes.set_title(title, fontsize=9, color=_INK, loc="left")
+        axes.set_title(title, fontsize=9, color=INK, loc="left")
 
 
-def _add_legend(
+def add_legend(
     figure: Figure, colour: Colouring, styles: Mapping[str, Style], extras: Mapping[str, Style]
 ) -> None:
     """Legend right of the map; the categories of each group stand under its name."""
@@ -193,9 +193,9 @@ def _add_legend(
         [_key(style) for _, style in rows],
         [name for name, _ in rows],
         loc="outside right center",
-        ncols=-(-len(rows) // _LEGEND_ROWS),
+        ncols=-(-len(rows) // LEGEND_ROWS),
         fontsize=6.5,
-        labelcolor=_INK,
+        labelcolor=INK,
         frameon=False,
         handlelength=1.0,
         handletextpad=0.4,
@@ -236,7 +236,7 @@ def _write_names(
             name,
             fontsize=_NAME_POINTS,
             fontweight="bold",
-            color=_darkened(styles[name].color) if name in styles else _REFERENCE_INK,
+            color=_darkened(styles[name].color) if name in styles else REFERENCE_INK,
             ha="center",
             va="center",
             path_effects=halo,
@@ -252,17 +252,17 @@ def _write_names(
     pixels = axes.transData.transform((0, 1))[1] - axes.transData.transform((0, 0))[1]
     span = pixels * np.array([spans.get(name, np.inf) for name in anchors])
     above = np.where(span < sizes[:, 1], (span + sizes[:, 1]) / 2 + 4, 0.0)
-    end = _spread(start + np.column_stack([np.zeros(len(above)), above]), sizes + _NAME_GAP)
+    end = spread_apart(start + np.column_stack([np.zeros(len(above)), above]), sizes + NAME_GAP)
     to_data = axes.transData.inverted()
     for text, a, b, height in zip(texts, start, end, sizes[:, 1] + above, strict=True):
         x, y = to_data.transform(b)
         text.set_position((x, y))
         if np.abs(b - a).max() > height:
             line = to_data.transform([a, b])
-            axes.plot(line[:, 0], line[:, 1], color=_REFERENCE_INK, linewidth=0.5, zorder=4)
+            axes.plot(line[:, 0], line[:, 1], color=REFERENCE_INK, linewidth=0.5, zorder=4)
 
 
-def _spread(centres: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+def spread_apart(centres: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Move boxes of the given sizes apart, as little as needed, until none overlaps another."""
     centres = centres.copy()
     n = len(centres)

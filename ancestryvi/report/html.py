@@ -1,7 +1,7 @@
 """The report: one HTML file that needs no network, with an interactive map."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 from ancestryvi.evaluate import assignment_entropy, reference_line
 from ancestryvi.report.content import ReportContent
 from ancestryvi.report.interactive import colour_columns, payload
+from ancestryvi.report.markup import class_of, html_table, nested, section, td, th, tr
 from ancestryvi.report.table import Colouring, categories, category_names, colouring, placed
 
 _NOTED_IDS: Final = 10
@@ -153,7 +154,7 @@ def _map_section(columns: Sequence[Mapping[str, Any]], chosen: str) -> str:
         for i, column in enumerate(columns)
         if column["kind"] != "text"
     )
-    return _section(
+    return section(
         "Map",
         '<div class="tools">',
         f'<label>Colour by <select id="colour">{options}</select></label>',
@@ -182,15 +183,15 @@ def _counts_section(shown: pd.DataFrame, colour: Colouring) -> str:
         starts = group != previous
         previous = group
         total = sum(numbers)
-        cells = [_th(group if starts else "")] * is_grouped + [_th(name)]
-        cells += [_count(n, total) for n in numbers] + [_th(f"{total:,}")]
-        rows.append(_tr(cells, "first" if starts else ""))
-    head = [*["<th></th>"] * (1 + is_grouped), *map(_th, counts.columns), "<th>all</th>"]
-    return _section(
+        cells = [th(group if starts else "")] * is_grouped + [th(name)]
+        cells += [_count(n, total) for n in numbers] + [th(f"{total:,}")]
+        rows.append(tr(cells, "first" if starts else ""))
+    head = [*["<th></th>"] * (1 + is_grouped), *map(th, counts.columns), "<th>all</th>"]
+    return section(
         f"Clusters by {colour.column}",
         f"<p><small>Samples of each {escape(colour.column)} (row) in each cluster (column); "
         "the darker, the larger the share of the row.</small></p>",
-        _table(head, rows, "counts"),
+        html_table(head, rows, "counts"),
     )
 
 
@@ -209,18 +210,18 @@ def _metrics_section(content: ReportContent, shown: pd.DataFrame, colour: Colour
             f"purity {reference['purity']:.3f}, completeness {reference['completeness']:.3f} and "
             f"NMI {reference['nmi']:.3f}.</p>"
         )
-    head = ["<th></th>", _th("this map", "n")]
+    head = ["<th></th>", th("this map", "n")]
     if reference:
-        head.append(_th(f"perfect split into {colour.group}", "n"))
+        head.append(th(f"perfect split into {colour.group}", "n"))
     rows = []
     for key, value in content.metrics.items():
         name, meaning = _METRICS.get(key, (key, ""))
-        cells = [_th(name), _td(_number(value), "n")]
+        cells = [th(name), td(_number(value), "n")]
         if reference:
-            cells.append(_td(_number(reference[key]) if key in reference else "", "n"))
-        rows.append(_tr([*cells, _td(meaning, "soft")]))
+            cells.append(td(_number(reference[key]) if key in reference else "", "n"))
+        rows.append(tr([*cells, td(meaning, "soft")]))
     against = f" against {colour.column}" if colour.column != "cluster" else ""
-    return _section(f"Scores{against}", note, _table([*head, "<th></th>"], rows))
+    return section(f"Scores{against}", note, html_table([*head, "<th></th>"], rows))
 
 
 def _uncertain_section(content: ReportContent, colour: Colouring) -> str:
@@ -240,24 +241,24 @@ def _uncertain_section(content: ReportContent, colour: Colouring) -> str:
     has_spread = "spread" in content.table
     rows = []
     for i in order[: min(n_uncertain, _LISTED_SAMPLES)]:
-        cells = [_td(text.iloc[i] or "") for text in texts.values()]
-        cells.append(_td(_number(entropy[i]), "n"))
+        cells = [td(text.iloc[i] or "") for text in texts.values()]
+        cells.append(td(_number(entropy[i]), "n"))
         if has_spread:
-            cells.append(_td(_number(content.table["spread"].iloc[i]), "n"))
+            cells.append(td(_number(content.table["spread"].iloc[i]), "n"))
         for k in np.argsort(-probabilities[i], kind="stable")[:2]:
-            cells += [_td(clusters[k]), _td(_number(probabilities[i, k]), "n")]
-        rows.append(_tr(cells))
-    head = [*map(_th, texts), _th("entropy", "n")]
-    head += [_th("spread", "n")] * has_spread
+            cells += [td(clusters[k]), td(_number(probabilities[i, k]), "n")]
+        rows.append(tr(cells))
+    head = [*map(th, texts), th("entropy", "n")]
+    head += [th("spread", "n")] * has_spread
     for title in ("cluster", "next cluster"):
-        head += [_th(title), _th("probability", "n")]
+        head += [th(title), th("probability", "n")]
     n_placed = int(np.isfinite(entropy).sum())
-    return _section(
+    return section(
         "Most uncertain samples",
         f"<p><small>{n_uncertain:,} of {n_placed:,} samples have an entropy above {_UNCERTAIN}"
         + (f"; the {_LISTED_SAMPLES} highest:" if n_uncertain > _LISTED_SAMPLES else ":")
         + "</small></p>",
-        _table(head, rows),
+        html_table(head, rows),
     )
 
 
@@ -266,16 +267,16 @@ def _qc_section(qc: pd.DataFrame | None) -> str:
         return ""
     numeric = set(qc.select_dtypes("number"))
     rows = [
-        _tr(
-            _td(f"{value:,.0f}", "n")
+        tr(
+            td(f"{value:,.0f}", "n")
             if name in numeric and pd.notna(value)
-            else _td("" if pd.isna(value) else str(value), "text")
+            else td("" if pd.isna(value) else str(value), "text")
             for name, value in record.items()
         )
         for record in qc.to_dict("records")
     ]
-    head = [_th(str(name), "n" if name in numeric else "") for name in qc]
-    return _section("What was kept and what was dropped", _table(head, rows))
+    head = [th(str(name), "n" if name in numeric else "") for name in qc]
+    return section("What was kept and what was dropped", html_table(head, rows))
 
 
 def _scree_section(content: ReportContent) -> str:
@@ -283,7 +284,7 @@ def _scree_section(content: ReportContent) -> str:
         return ""
     percent = 100 * np.asarray(content.scree, dtype=np.float64)
     used = percent[: content.n_components]
-    return _section(
+    return section(
         "Variance of the principal components",
         f"<p><small>The {len(used):,} that the model was given (blue) explain {used.sum():.1f} % "
         "of the variance of the genotypes.</small></p>",
@@ -295,7 +296,7 @@ def _history_section(history: Mapping[str, Sequence[float]]) -> str:
     if not history:
         return ""
     plots = "".join(f'<div id="history{i}"></div>' for i in range(len(history)))
-    return _section("Training", f'<div class="plots">{plots}</div>')
+    return section("Training", f'<div class="plots">{plots}</div>')
 
 
 def _reading_section(content: ReportContent) -> str:
@@ -319,7 +320,7 @@ def _reading_section(content: ReportContent) -> str:
             "not change. A sample of an ancestry that the reference lacks is still placed "
             "somewhere, often between groups or on the nearest one."
         )
-    return _section("How to read the map", *(f"<p>{text}</p>" for text in paragraphs))
+    return section("How to read the map", *(f"<p>{text}</p>" for text in paragraphs))
 
 
 def _uncertainty_paragraph(content: ReportContent) -> list[str]:
@@ -352,55 +353,13 @@ def _uncertainty_paragraph(content: ReportContent) -> list[str]:
 def _provenance_section(provenance: Mapping[str, object]) -> str:
     if not provenance:
         return ""
-    return _section(
+    return section(
         "Provenance",
         *(
-            f"<details><summary>{escape(str(name))}</summary>{_nested(value)}</details>"
+            f"<details><summary>{escape(str(name))}</summary>{nested(value)}</details>"
             for name, value in provenance.items()
         ),
     )
-
-
-def _nested(value: object) -> str:
-    """A mapping as a table, a sequence line by line, anything else as text."""
-    if isinstance(value, Mapping):
-        rows = "".join(f"<tr>{_th(str(k))}<td>{_nested(v)}</td></tr>" for k, v in value.items())
-        return f"<table>{rows}</table>"
-    if isinstance(value, list | tuple):
-        return "".join(f"<div>{_nested(item)}</div>" for item in value)
-    return f"<code>{escape(str(value))}</code>"
-
-
-# ---- elements: text is escaped here ------------------------------------------------------------
-
-
-def _section(title: str, *parts: str) -> str:
-    body = "\n".join(filter(None, parts))
-    return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>"
-
-
-def _table(head: Iterable[str], rows: Iterable[str], kind: str = "") -> str:
-    return (
-        f'<div class="scroll"><table class="{kind}">\n<thead>{_tr(head)}</thead>\n<tbody>\n'
-        + "\n".join(rows)
-        + "\n</tbody></table></div>"
-    )
-
-
-def _tr(cells: Iterable[str], kind: str = "") -> str:
-    return f"<tr{_class(kind)}>{''.join(cells)}</tr>"
-
-
-def _th(text: str, kind: str = "") -> str:
-    return f"<th{_class(kind)}>{escape(text)}</th>"
-
-
-def _td(text: str, kind: str = "") -> str:
-    return f"<td{_class(kind)}>{escape(text)}</td>"
-
-
-def _class(kind: str) -> str:
-    return f' class="{kind}"' if kind else ""
 
 
 def _count(n: int, total: int) -> str:
@@ -408,7 +367,7 @@ def _count(n: int, total: int) -> str:
     if n == 0:
         return "<td></td>"
     share = n / total
-    return f'<td{_class("dark" if share > 0.55 else "")} style="--share:{share:.2f}">{n}</td>'
+    return f'<td{class_of("dark" if share > 0.55 else "")} style="--share:{share:.2f}">{n}</td>'
 
 
 def _number(value: float) -> str:

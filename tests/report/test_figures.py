@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ancestryvi.exceptions import InputFormatError
 from ancestryvi.report import category_styles, colouring, embedding_figure, save_figure
-from ancestryvi.report.figures import _spread
+from ancestryvi.report.figures import spread_apart
 from ancestryvi.report.palette import MISSING_STYLE, REFERENCE_STYLE
 
 LABELS = ["population", "region"]
@@ -141,11 +141,11 @@ def test_moved_names_are_tied_to_their_place():
 def test_spread_moves_only_what_overlaps():
     centres = np.array([[0.0, 0.0], [1.0, 0.5], [50.0, 50.0], [0.0, 0.0]])
     sizes = np.array([[10.0, 4.0]] * 4)
-    moved = _spread(centres, sizes)
+    moved = spread_apart(centres, sizes)
     assert moved[2].tolist() == [50.0, 50.0]
     for a, b in itertools.combinations(moved, 2):
         assert (np.abs(a - b) >= sizes[0]).any()
-    np.testing.assert_array_equal(_spread(moved, sizes), moved)
+    np.testing.assert_array_equal(spread_apart(moved, sizes), moved)
 
 
 def test_the_aspect_is_equal_and_the_axes_are_named(table):
