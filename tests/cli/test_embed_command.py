@@ -165,6 +165,7 @@ def result_of_three(**more):
     more = {"spread": np.array([0.5, 0.25, nan]), **more}
     return Result(
         title="Three",
+        map_name="ddvi",
         cohort=Cohort(None, ["s1", "s2", "s3"], pd.DataFrame(index=["s1", "s2", "s3"]), None),
         embedding=np.array([[0.0, 1.0], [2.0, 3.0], [nan, nan]]),
         probabilities=np.array([[0.2, 0.8], [1.0, 0.0], [nan, nan]]),

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from ancestryvi import AncestryDDVI
 from ancestryvi.cli.outputs import OUTPUTS
+from ancestryvi.estimators import AncestryEstimator
 
 MAP = ["ddvi1", "ddvi2"]
 
@@ -117,7 +118,7 @@ def test_a_model_fitted_with_labels_speaks_their_names(
     names = [f"{k + 5}" for k in range(model.n_clusters_)]  # the classes may be numbers
     model.classes_ = np.array(names).astype(kind)
     model.labels_ = model.classes_[model.labels_]
-    monkeypatch.setattr(AncestryDDVI, "load", lambda path: model)
+    monkeypatch.setattr(AncestryEstimator, "load", lambda path: model)
     placed, _ = project(embedded.vcf)
     first = embedded.table("embedding.tsv")
     assert list(placed["cluster"]) == list(first["cluster"] + 5)

@@ -309,7 +309,7 @@ def test_stopping_ends_the_processes_and_keeps_what_is_done(toys, tmp_path, sign
     (slow,) = [int(line.split()[-1]) for line in notes.read_text().splitlines() if "Hangs" in line]
     assert is_running(slow)
     process.send_signal(sign)
-    assert process.wait(20) != 0
+    assert process.wait(120) != 0
     wait_until(lambda: not is_running(slow))
     assert keys(RunFolder(tmp_path / "runs").read()) == [("quick", 0)]
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["quick-0.json"]
