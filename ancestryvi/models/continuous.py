@@ -454,3 +454,31 @@ def denoise(x_t: Tensor, gamma: Tensor, noise: Tensor) -> Tensor:
     """x if this is the noise in x_t."""
     alpha, sigma = alpha_sigma(gamma)
     return (x_t - sigma * noise) / alpha
+
+
+class Decoder(nn.Module, ABC):
+    """p(x | z) as a diffusion run in reverse; a subclass has the noise predictor of each z."""
+
+    schedule: ContinuousSchedule
+    n_features: int
+
+    @abstractmethod
+    def given(self, z: Tensor) -> Predictor:
+        """The noise predictor for these z."""
+
+    def decode(self, z: Tensor, start: Tensor) -> Tensor:
+        """x at the end of the probability flow from `start`.
+
+        Parameters
+        ----------
+        z : Tensor of shape (..., n_latent)
+        start : Tensor broadcasting to (..., n_features)
+            Noise at the last level; 0 for the middle of p(x | z).
+        """
+        start = start.expand(*z.shape[:-1], self.n_features)
+        return reverse(self.given(z), start, self.schedule, DECODING_STEPS)
+
+    def sample(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        """One draw from p(x | z) for each z, of shape (..., n_features)."""
+        start = normal((*z.shape[:-1], self.n_features), z, generator)
+        return reverse(self.given(z), start, self.schedule, SAMPLING_STEPS, generator)

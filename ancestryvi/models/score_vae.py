@@ -16,20 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from ancestryvi.models.continuous import (
-    DECODING_STEPS,
-    SAMPLING_STEPS,
     ContinuousSchedule,
+    Decoder,
     FilmNetwork,
     NoisePredictor,
     Predictor,
     alpha_sigma,
     diffuse,
-    reverse,
     squared_error,
     vdm_bound,
 )
 from ancestryvi.models.diffusion import gaussian_log_prob
-from ancestryvi.models.latent_variable import normal
 from ancestryvi.models.networks import zero_init
 
 LOG_SCALE_RANGE = (-4.0, 2.0)
@@ -88,7 +85,7 @@ class TimeEncoder(nn.Module):
         return self(x, x.new_tensor(self.schedule.first))
 
 
-class ScoreDecoder(nn.Module):
+class ScoreDecoder(Decoder):
     """p(x | z) of ScoreVAE and, with a corrector, of ScoreVAE+.
 
     Parameters
@@ -195,24 +192,8 @@ class ScoreDecoder(nn.Module):
         gamma = self.schedule.spread(time)
         return self._bound(x, gamma, noise, self.noise(diffuse(x, gamma, noise), gamma, z))
 
-    def decode(self, z: Tensor, start: Tensor) -> Tensor:
-        """x at the end of the probability flow from `start`.
-
-        Parameters
-        ----------
-        z : Tensor of shape (..., n_latent)
-        start : Tensor broadcasting to (..., n_features)
-            Noise at the last level; 0 for the middle of p(x | z).
-        """
-        start = start.expand(*z.shape[:-1], self.n_features)
-        return reverse(self._given(z), start, self.schedule, DECODING_STEPS)
-
-    def sample(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        """One draw from p(x | z) for each z, of shape (..., n_features)."""
-        start = normal((*z.shape[:-1], self.n_features), z, generator)
-        return reverse(self._given(z), start, self.schedule, SAMPLING_STEPS, generator)
-
-    def _given(self, z: Tensor) -> Predictor:
+    def given(self, z: Tensor) -> Predictor:
+        """The noise predictor for these z."""
         return lambda x_t, gamma: self.noise(x_t, gamma, z)
 
     # ---------------------------------------------------------------------------------- the parts

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ancestryvi.models.continuous import (
-    DECODING_STEPS,
-    SAMPLING_STEPS,
     ContinuousSchedule,
+    Decoder,
     NoisePredictor,
     Predictor,
     diffuse,
-    reverse,
     squared_error,
     vdm_bound,
 )
-from ancestryvi.models.latent_variable import normal
 
 
-class DiffusionDecoder(nn.Module):
+class DiffusionDecoder(Decoder):
     """p(x | z) of the variational diffusion auto-encoder and of DiffDecoder.
 
     Parameters
@@ -98,23 +94,7 @@ class DiffusionDecoder(nn.Module):
         predicted = self.noise(diffuse(x, gamma, noise), gamma, z, mean)
         return vdm_bound(x, gamma, noise, predicted, self.schedule, mean, self.noise.variance)
 
-    def decode(self, z: Tensor, start: Tensor) -> Tensor:
-        """x at the end of the probability flow from `start`.
-
-        Parameters
-        ----------
-        z : Tensor of shape (..., n_latent)
-        start : Tensor broadcasting to (..., n_features)
-            Noise at the last level; 0 for the middle of p(x | z).
-        """
-        start = start.expand(*z.shape[:-1], self.n_features)
-        return reverse(self._given(z), start, self.schedule, DECODING_STEPS)
-
-    def sample(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        """One draw from p(x | z) for each z, of shape (..., n_features)."""
-        start = normal((*z.shape[:-1], self.n_features), z, generator)
-        return reverse(self._given(z), start, self.schedule, SAMPLING_STEPS, generator)
-
-    def _given(self, z: Tensor) -> Predictor:
+    def given(self, z: Tensor) -> Predictor:
+        """The noise predictor for these z."""
         mean = self.noise.mean(z)
         return lambda x_t, gamma: self.noise(x_t, gamma, z, mean)
