@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ancestryvi.estimators import (
         AncestryAutoencoder,
         AncestryDDVI,
+        AncestryEstimator,
         AncestryTool,
         make_estimator,
     )
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AncestryAutoencoder": "ancestryvi.estimators",
     "AncestryDDVI": "ancestryvi.estimators",
+    "AncestryEstimator": "ancestryvi.estimators",
     "AncestryTool": "ancestryvi.estimators",
     "GenotypePCA": "ancestryvi.preprocess",
     "Genotypes": "ancestryvi.genotypes",
@@ -32,6 +34,7 @@ _HOMES = {
 __all__ = [
     "AncestryAutoencoder",
     "AncestryDDVI",
+    "AncestryEstimator",
     "AncestryTool",
     "GenotypePCA",
     "Genotypes",

@@ -69,7 +69,7 @@ benchmark_options = [
         default="ancestryvi-benchmark",
         show_default=True,
         help="Directory to write. Run again with the same --out, only what is missing or failed "
-        "is run; methods and seeds can be added.",
+        "is run; methods and seeds can be added, and runs that are there stay in the tables.",
     ),
     click.option(
         "--force",
@@ -126,10 +126,11 @@ def benchmark(
                 inputs, cohort, features, table, names, parameters, directory, force, notes, clock
             )
         except KeyboardInterrupt:
-            say(f"Stopped. Finished runs are in {out}; the same command goes on from there.")
+            if (directory / "runs").is_dir():
+                say(f"Finished runs are in {out}; the same command goes on from there.")
             raise
     if not done:
-        say("Error: no method worked; benchmark.md says why.")
+        say(f"Error: no method worked; {directory / 'benchmark.md'} says why.")
         sys.exit(1)
 
 
@@ -223,7 +224,7 @@ def _benchmark(
         time_limit=parameters["time_limit"],
         memory_limit=parameters["memory_limit"],
         jobs=parameters["jobs"],
-        conditions={"n_clusters": n_clusters, "label column": column},
+        conditions={"label column": column},
         force=force,
         progress=say,
     )

@@ -270,6 +270,7 @@ def _embed(
         title="Map of ancestry",
         cohort=cohort,
         map_name=model.map_name,
+        voted=model.voted,
         embedding=placed.embedding,
         probabilities=placed.probabilities,
         labels=placed.labels,

@@ -86,6 +86,7 @@ class Result:
     scores: NDArray[np.float64]
     qc: pd.DataFrame
     spread: NDArray[np.float64]
+    voted: bool = False
     class_names: Sequence[str] | None = None
     fitted_labels: bool = False
     call_rate: NDArray[np.float64] | None = None
@@ -194,6 +195,7 @@ def write_result(
             else {name: metrics[name] for name in SHOWN if name in metrics},
             provenance=provenance,
             notes=notes,
+            voted=result.voted,
             background=result.background,
         ),
     )

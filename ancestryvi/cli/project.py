@@ -120,6 +120,7 @@ def _project(
         title="Samples on a map of ancestry",
         cohort=cohort,
         map_name=model.map_name,
+        voted=model.voted,
         embedding=placed.embedding,
         probabilities=placed.probabilities,
         labels=placed.labels,

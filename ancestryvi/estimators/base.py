@@ -96,6 +96,11 @@ class AncestryEstimator(
     def map_name(self) -> str:
         """Short name of the map; its coordinates are this and a number from 1."""
 
+    @property
+    def voted(self) -> bool:
+        """Whether probabilities are votes of the nearest training samples, not those of a model."""
+        return False
+
     @abstractmethod
     def _can(self, ability: str) -> bool:
         """Whether the method has "bound", "draws" (of q), "samples" (of x) or "decode"."""

@@ -27,9 +27,9 @@ class AncestryTool(AncestryEstimator):
     ----------
     method : str, default="umap-kmeans"
         A map ("pca", "tsne", "umap"), a dash and clusters ("kmeans", "mixture", "ward", "hdbscan",
-        "leiden"). Clusters are those of the map, with "pca" those of all features; Leiden's are
-        those of the graph of nearest neighbours among features, as in scanpy. HDBSCAN and Leiden
-        come as near to `n_clusters` as their own parameter lets them.
+        "leiden", but not with "tsne"). Clusters are those of the map, with "pca" those of all
+        features; Leiden's are those of the graph of nearest neighbours among features, as in
+        scanpy. HDBSCAN and Leiden come as near to `n_clusters` as their own parameter lets them.
     n_clusters : int, default=20
     n_components : int, default=2
         Dimension of the map.
@@ -77,6 +77,11 @@ class AncestryTool(AncestryEstimator):
     def map_name(self) -> str:
         """What makes the map."""
         return self.method.partition("-")[0]
+
+    @property
+    def voted(self) -> bool:
+        """Whether probabilities are votes: for all clusters but those of a mixture."""
+        return not self.method.endswith("mixture")
 
     def _can(self, ability: str) -> bool:
         if ability == "decode":

@@ -86,7 +86,7 @@ def maps_figure(
     for i, run in enumerate(shown):
         axes = figure.add_subplot(n_rows, n_columns, i + 1)
         _draw_map(axes, run, names, styles)
-        title = f"{(titles or {}).get(run.method, run.method)}  {run.scores['nmi']:.2f}"
+        title = f"{(titles or {}).get(run.method, run.method)}  {run.scores['nmi']:.3f}"
         axes.set_title(title, fontsize=7.5, color=INK, loc="left")
     add_legend(figure, colour, styles, extras)
     return figure

@@ -47,6 +47,8 @@ class ReportContent:
         Versions, parameters, inputs with checksums; may be nested.
     notes : sequence of str
         Warnings in words, shown at the top.
+    voted : bool, default=False
+        Whether probabilities are votes of the nearest samples, not those of a model.
     background : DataFrame, optional
         Embedding table of a reference map on which the samples were projected.
     """
@@ -65,4 +67,5 @@ class ReportContent:
     metrics: Mapping[str, float] | None = None
     provenance: Mapping[str, object] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    voted: bool = False
     background: pd.DataFrame | None = None

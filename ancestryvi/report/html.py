@@ -27,6 +27,18 @@ _POLICY: Final = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
     "img-src data: blob:; font-src data:"
 )
+_RESPONSIBILITIES: Final = (
+    "A cluster is a component of a mixture, and its probability says how sure the model is that "
+    "the sample belongs to this cluster and to no other (the posterior responsibility of the "
+    "component). It is not an admixture proportion: 0.5 means undecided, not half of the ancestry, "
+    "and a sample of mixed ancestry can belong to a cluster of its like with probability 1."
+)
+_VOTES: Final = (
+    "This method puts each sample in one cluster and has no probabilities of its own. The "
+    "probability of a cluster is the vote of the 15 nearest samples that were clustered, weighted "
+    "by inverse distance, and so 1 for these samples themselves. It says nothing of how sure the "
+    "clustering is, nor of admixture."
+)
 _METRICS: Final = {
     "purity": ("Purity", "share of samples that carry the commonest label of their cluster"),
     "homogeneity": ("Homogeneity", "1 when each cluster holds one label only"),
@@ -303,13 +315,9 @@ def _reading_section(content: ReportContent) -> str:
     paragraphs = [
         "Each point is a sample, and samples whose genotypes are alike lie together. The axes have "
         "no unit and their direction no meaning. What is near is reliable; distances between far "
-        "groups are only roughly to scale, and neither the size of a group nor the gap around it "
-        "measures diversity or time. Groups with many samples take more room.",
-        "A cluster is a component of the model's prior, and its probability says how sure the "
-        "model is that the sample belongs to this cluster and to no other (the posterior "
-        "responsibility of the component). It is not an admixture proportion: 0.5 means "
-        "undecided, not half of the ancestry, and a sample of mixed ancestry can belong to a "
-        "cluster of its like with probability 1.",
+        "groups are roughly to scale at best, and neither the size of a group nor the gap around "
+        "it measures diversity or time. Groups with many samples take more room.",
+        _VOTES if content.voted else _RESPONSIBILITIES,
         "Clusters depend on the samples and variants that went in and on the number asked for. "
         "They describe this data set; they are not races, and need not be populations.",
     ]
@@ -326,12 +334,12 @@ def _reading_section(content: ReportContent) -> str:
 def _uncertainty_paragraph(content: ReportContent) -> list[str]:
     """How to read spread and entropy, where the map can be coloured by them."""
     sentences = []
-    if "spread" in content.table:
+    if "spread" in content.table and content.table["spread"].notna().any():
         sentences.append(
             "Spread is how far from its place on the map a sample could be, in the units of the "
             "axes: the root mean square distance of draws from its posterior from their mean."
         )
-    if "entropy" in content.table:
+    if "entropy" in content.table and not content.voted:
         guess = "log K is a guess among all K clusters"
         if content.probabilities is not None:
             k = content.probabilities.shape[1]

@@ -101,7 +101,7 @@ def colour_columns(content: ReportContent, shown: pd.DataFrame) -> list[dict[str
     columns += [
         {"title": str(name), "kind": "values", "values": _significant(shown[name])}
         for name in shown.select_dtypes("number")
-        if name not in skipped
+        if name not in skipped and shown[name].notna().any()
     ]
     return columns
 

@@ -155,7 +155,8 @@ def test_scores_are_taken_as_they_are_and_no_method_that_works_is_exit_1(run, co
         "--input", "pcs", "--n-pcs", "3", "--methods", "exits", "--seeds", "1", "--out", out,
     )  # fmt: skip
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1] == "Error: no method worked; benchmark.md says why."
+    last = f"Error: no method worked; {out / 'benchmark.md'} says why."
+    assert result.stderr.splitlines()[-1] == last
     assert "exit status 3" in (out / "benchmark.html").read_text()
     assert "- features: 3 principal components" in (out / "benchmark.md").read_text()
 

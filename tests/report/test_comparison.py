@@ -120,7 +120,7 @@ def test_a_bar_in_a_name_does_not_end_a_cell(comparison):
 def test_one_map_per_method_that_worked_of_its_median_run(comparison):
     figure = maps_figure(comparison.runs, comparison.labels, LABELS, comparison.titles)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert titles == ["The best  0.81", "plain  0.50"]
+    assert titles == ["The best  0.810", "plain  0.500"]
     points = np.vstack([c.get_offsets() for c in figure.axes[0].collections])
     assert len(points) == 120
     assert points.mean() == pytest.approx(2, abs=0.1)  # the map of seed 2

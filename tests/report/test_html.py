@@ -484,4 +484,13 @@ def test_provenance_is_nested_and_folded(page, table):
 def test_the_reader_is_told_what_a_probability_is_not(page, table):
     words = page(table=table).words
     assert "It is not an admixture proportion" in words
-    assert "only roughly to scale" in words
+    assert "roughly to scale at best" in words
+
+
+def test_votes_are_not_passed_off_as_probabilities(page, table):
+    sure = table.assign(spread=np.nan, entropy=0.0)
+    words = page(table=sure, voted=True).words
+    assert "no probabilities of its own" in words
+    assert "responsibility" not in words
+    assert "Spread is" not in words
+    assert "Entropy is" not in words
