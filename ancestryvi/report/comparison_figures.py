@@ -67,7 +67,7 @@ def maps_figure(
     >>> run = Run(method="m", seed=0, scores={"nmi": 0.5}, embedding=np.eye(2))
     >>> labels = pd.DataFrame({"population": ["GBR", "YRI"]})
     >>> maps_figure([run], labels, ["population"]).axes[0].get_title(loc="left")
-    'm  0.50'
+    'm  0.500'
     """
     shown = _median_runs(runs)
     table = labels.assign(cluster=None)  # what samples are coloured by where no label is usable
