@@ -1,13 +1,6 @@
 """Scores of maps and clusters against known labels, of latents against their prior."""
 
-from ancestryvi.evaluate.benchmark import (
-    Run,
-    median_run,
-    run_benchmark,
-    run_table,
-    summary_table,
-    supervised_ceiling,
-)
+from ancestryvi.evaluate.benchmark import run_benchmark, supervised_ceiling
 from ancestryvi.evaluate.latents import latent_nll, mmd
 from ancestryvi.evaluate.metrics import (
     clustering_metrics,
@@ -15,6 +8,7 @@ from ancestryvi.evaluate.metrics import (
     map_metrics,
     reference_line,
 )
+from ancestryvi.evaluate.runs import Run, median_run, run_table, summary_table
 from ancestryvi.evaluate.uncertainty import assignment_entropy
 
 __all__ = [

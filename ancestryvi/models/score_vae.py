@@ -18,8 +18,6 @@ from torch import Tensor, nn
 from ancestryvi.models.continuous import (
     ContinuousSchedule,
     Decoder,
-    FilmNetwork,
-    NoisePredictor,
     Predictor,
     alpha_sigma,
     diffuse,
@@ -28,6 +26,7 @@ from ancestryvi.models.continuous import (
 )
 from ancestryvi.models.diffusion import gaussian_log_prob
 from ancestryvi.models.networks import zero_init
+from ancestryvi.models.noise_predictor import FilmNetwork, NoisePredictor
 
 LOG_SCALE_RANGE = (-4.0, 2.0)
 """Log standard deviations of z that an encoder may give. Its precision multiplies the score."""

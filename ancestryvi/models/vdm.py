@@ -7,12 +7,12 @@ from torch import Tensor
 from ancestryvi.models.continuous import (
     ContinuousSchedule,
     Decoder,
-    NoisePredictor,
     Predictor,
     diffuse,
     squared_error,
     vdm_bound,
 )
+from ancestryvi.models.noise_predictor import NoisePredictor
 
 
 class DiffusionDecoder(Decoder):

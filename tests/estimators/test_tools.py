@@ -14,14 +14,13 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 from sklearn.metrics import adjusted_rand_score
 
-from ancestryvi.estimators import AncestryTool, tools
+from ancestryvi.estimators import AncestryTool, tool_parts, tools
 from ancestryvi.estimators.leiden import by_resolution, leiden, neighbour_graph
+from ancestryvi.estimators.tool_parts import Mixture, Neighbours
 from ancestryvi.estimators.tools import (
     CLUSTERERS,
     MAPS,
     FittedTool,
-    Mixture,
-    Neighbours,
     fit_mixture,
     fit_tool,
     hdbscan,
@@ -164,7 +163,7 @@ def test_igraph_draws_from_the_module_random_afterwards(X):
 
 def test_many_rows_are_placed_as_few_are(fitted, X, monkeypatch):
     whole = {pair: tool.probabilities(X) for pair, tool in fitted.items()}
-    monkeypatch.setattr(tools, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(tool_parts, "ROWS_AT_ONCE", 7)
     for pair, tool in fitted.items():
         assert_allclose(tool.probabilities(X), whole[pair], atol=1e-12)
 

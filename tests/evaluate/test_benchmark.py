@@ -23,7 +23,7 @@ from ancestryvi.evaluate import (
     summary_table,
     supervised_ceiling,
 )
-from ancestryvi.evaluate.benchmark import RunFolder
+from ancestryvi.evaluate.runs import RunFolder
 from ancestryvi.exceptions import InputFormatError, LabelError, OutputError, SampleError
 
 HERE = Path(__file__).parent

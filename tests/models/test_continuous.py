@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 from ancestryvi.models.continuous import (
-    FilmNetwork,
     LinearSchedule,
-    NoisePredictor,
     VPSchedule,
     alpha_sigma,
     diffuse,
@@ -20,6 +18,7 @@ from ancestryvi.models.continuous import (
     stratified_times,
     vdm_bound,
 )
+from ancestryvi.models.noise_predictor import FilmNetwork, NoisePredictor
 
 SCHEDULES = [LinearSchedule(), VPSchedule(), LinearSchedule(-3.0, 2.0)]
 COVARIANCE = torch.tensor([[4.0, 0.9, 0.0], [0.9, 0.5, -0.1], [0.0, -0.1, 0.04]]).double()
