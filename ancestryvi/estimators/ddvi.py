@@ -25,10 +25,11 @@ class AncestryDDVI(LatentVariableEstimator):
 
     Parameters
     ----------
-    n_clusters : int, default=20
-        Number K of components of the prior. Components that own no sample after training are
-        dropped, so that `labels_` has no gap. Labels, and priors that come with parts of their own,
-        say themselves how many there are.
+    n_clusters : int or "auto", default=20
+        Number K of components of the prior. "auto" takes the number of smallest Bayesian
+        information criterion among mixtures of the features, which is 1 without structure.
+        Components that own no sample after training are dropped, so that `labels_` has no gap.
+        Labels, and priors that come with parts of their own, say themselves how many there are.
     n_components : int, default=2
         Dimension of the latent space; 2 for a map.
     prior : str, callable or Prior, default="auto"
@@ -38,17 +39,18 @@ class AncestryDDVI(LatentVariableEstimator):
         clusters. Or a sampler of your own, ``prior(n_samples, rng)`` with a
         `numpy.random.Generator`, that returns latents of shape (n_samples, n_components), or these
         and the part of each (0, 1, ...); or a `Prior`.
-    clustering : {"mixture", "latent_class"}, default="mixture"
+    clustering : {"auto", "mixture", "latent_class"}, default="auto"
         How the posterior knows clusters (section 4.2). "mixture": through z, as parts of p(z).
-        "latent_class": a classifier q(c | x) comes first, then q(z | x, c). Labels always take
-        "latent_class".
+        "latent_class": a classifier q(c | x) comes first, then q(z | x, c), so that clusters may
+        differ in more than the map shows. "auto" is "latent_class" where the prior is learned, and
+        "mixture" where it is fixed. Labels always take "latent_class".
     sleep : {"full", "latent"} or None, default="full"
         The sleep term. "full": wake-sleep (equations 7 to 9). "latent": wake-sleep in latent space
         (appendix B), whose reverse steps do not see x; a looser bound. None: the ELBO alone
         (equations 5 and 6).
     pretrain : bool, default=True
         Whether a variational auto-encoder is trained first (algorithm 1, line 1).
-    n_diffusion_steps : int, default=10
+    n_diffusion_steps : int, default=5
         Number T of diffusion steps of the posterior.
     n_sleep_steps : int, default=1
         Sleep steps for each wake step, m of algorithm 1.
@@ -56,6 +58,9 @@ class AncestryDDVI(LatentVariableEstimator):
         Weight of the prior terms of the wake objective; 1 makes it the ELBO.
     beta_diff : float, default=1.0
         Weight of the sleep objective.
+    beta_neighbors : float, default=10.0
+        Weight, in the pre-training, of a term that keeps neighbours in the features together on the
+        map; 0 leaves it out.
     alpha : float, default=1.0
         Weight of the classification of labelled samples (section 4.1).
     preset : {"reference"} or None, default=None
@@ -64,8 +69,8 @@ class AncestryDDVI(LatentVariableEstimator):
         `n_epochs` says otherwise. It takes `n_clusters` and `n_components`; parameters of the
         objective, and labels, are not for it.
     n_epochs : int or "auto", default="auto"
-        Passes over the samples, all phases together. "auto" is 240, changed where needed so that
-        there are 2,600 to 6,000 batches in all.
+        Passes over the samples, all phases together. "auto" is 80, changed where needed so that
+        there are 800 to 4,000 batches in all.
     batch_size : int, default=256
         Samples per step.
     input : {"auto", "genotypes", "features"}, default="auto"
@@ -138,17 +143,18 @@ class AncestryDDVI(LatentVariableEstimator):
 
     def __init__(
         self,
-        n_clusters: int = 20,
+        n_clusters: int | str = 20,
         *,
         n_components: int = 2,
         prior: Any = "auto",
-        clustering: str = "mixture",
+        clustering: str = "auto",
         sleep: str | None = "full",
         pretrain: bool = True,
-        n_diffusion_steps: int = 10,
+        n_diffusion_steps: int = 5,
         n_sleep_steps: int = 1,
         beta_reg: float = 1.0,
         beta_diff: float = 1.0,
+        beta_neighbors: float = 10.0,
         alpha: float = 1.0,
         preset: str | None = None,
         n_epochs: int | str = "auto",
@@ -169,6 +175,7 @@ class AncestryDDVI(LatentVariableEstimator):
         self.n_sleep_steps = n_sleep_steps
         self.beta_reg = beta_reg
         self.beta_diff = beta_diff
+        self.beta_neighbors = beta_neighbors
         self.alpha = alpha
         self.preset = preset
         self.n_epochs = n_epochs
@@ -201,9 +208,11 @@ class AncestryDDVI(LatentVariableEstimator):
         return self._follow(recipe, features, random, labels)
 
     def _check_parameters(self) -> None:
-        for name in ("n_clusters", "n_components", "n_diffusion_steps", "n_sleep_steps"):
+        if self.n_clusters != "auto":
+            self._check_range("n_clusters", Integral, 1)
+        for name in ("n_components", "n_diffusion_steps", "n_sleep_steps"):
             self._check_range(name, Integral, 1)
-        for name in ("beta_reg", "beta_diff", "alpha"):
+        for name in ("beta_reg", "beta_diff", "beta_neighbors", "alpha"):
             self._check_range(name, Real, 0)
         self._check_training()
         self._check_choice("sleep", ("full", "latent", None))

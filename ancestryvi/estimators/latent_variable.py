@@ -47,5 +47,5 @@ class LatentVariableEstimator(AncestryEstimator):
             )
         if not callable(self.prior):
             self._check_choice("prior", ("auto", "mixture", "normal", *SHAPES))
-        self._check_choice("clustering", ("mixture", "latent_class"))
+        self._check_choice("clustering", ("auto", "mixture", "latent_class"))
         self._check_choice("input", ("auto", "genotypes", "features"))

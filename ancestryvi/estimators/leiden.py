@@ -8,8 +8,8 @@ from collections.abc import Callable
 import igraph
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.neighbors import NearestNeighbors
-from umap.umap_ import fuzzy_simplicial_set
+from scipy.sparse import coo_matrix
+from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 
 N_NEIGHBOURS = 15
 """Nearest samples, itself included, that a sample is linked to."""
@@ -51,7 +51,13 @@ def leiden(
     >>> (labels == labels[0]).tolist()
     [True, True, True, False, False, False]
     """
-    graph = neighbour_graph(rows, random)
+    return communities(neighbour_graph(rows, random), n_clusters, random)
+
+
+def communities(
+    graph: igraph.Graph, n_clusters: int, random: np.random.RandomState
+) -> NDArray[np.int64]:
+    """As `leiden`, of a graph whose links have a weight."""
     seed = int(random.randint(2**31 - 1))
 
     def at(resolution: float) -> NDArray[np.int64]:
@@ -72,16 +78,29 @@ def leiden(
 
 def neighbour_graph(rows: NDArray[np.float64], random: np.random.RandomState) -> igraph.Graph:
     """Each sample linked to its nearest ones, weighted by UMAP's fuzzy union."""
+    from umap.umap_ import fuzzy_simplicial_set  # seconds
+
     n_neighbours = min(N_NEIGHBOURS, len(rows))
     index = NearestNeighbors(n_neighbors=n_neighbours, algorithm="kd_tree").fit(rows)
     distances, nearest = index.kneighbors(rows)
     fuzzy = fuzzy_simplicial_set(
         rows, n_neighbours, random, "euclidean", knn_indices=nearest, knn_dists=distances
     )[0].tocoo()
-    once = fuzzy.row < fuzzy.col
-    links = np.column_stack([fuzzy.row[once], fuzzy.col[once]])
-    graph = igraph.Graph(len(rows), links.tolist())
-    graph.es["weight"] = fuzzy.data[once].astype(float).tolist()
+    return _graph(fuzzy)
+
+
+def mutual_graph(rows: NDArray[np.float64]) -> igraph.Graph:
+    """Each sample linked to its nearest ones; links that both ends have weigh twice."""
+    nearest = kneighbors_graph(rows, min(N_NEIGHBOURS, len(rows) - 1))
+    return _graph((nearest + nearest.T).tocoo())
+
+
+def _graph(weights: coo_matrix) -> igraph.Graph:
+    """The graph of a symmetric matrix of weights."""
+    once = weights.row < weights.col
+    links = np.column_stack([weights.row[once], weights.col[once]])
+    graph = igraph.Graph(weights.shape[0], links.tolist())
+    graph.es["weight"] = weights.data[once].astype(float).tolist()
     return graph
 
 

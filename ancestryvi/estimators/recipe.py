@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 from tqdm import tqdm
 
@@ -22,7 +23,11 @@ from ancestryvi.estimators.blueprint import Blueprint
 from ancestryvi.estimators.discriminant import (
     calibration,
     fit_discriminant,
-    linear_discriminant,
+)
+from ancestryvi.estimators.feature_mixture import (
+    choose_n_clusters,
+    fit_feature_mixture,
+    quadratic_form,
 )
 from ancestryvi.estimators.fitted import FittedModel
 from ancestryvi.estimators.systems import SYSTEMS, System
@@ -35,13 +40,12 @@ from ancestryvi.models.shapes import SHAPES
 from ancestryvi.training import History, Phase, one_thread, resolve_device, train_phase
 from ancestryvi.training.courses import Plan
 from ancestryvi.training.reference import reference_phases
-from ancestryvi.training.wake_sleep import Weights
+from ancestryvi.training.wake_sleep import Pairs, Weights
 
-AUTO_EPOCHS = 240
-MIN_AUTO_STEPS = 2600
-MAX_AUTO_STEPS = 6000
-"""`n_epochs="auto"`: so many epochs, but at least and at most so many batches in all. With fewer
-than about 1,500 steps of warm start the map, and with it the clusters, still differs by seed."""
+N_NEIGHBOURS = 15
+MOST_PAIRED = 20_000
+"""Neighbours that the neighbour term draws from, and samples that it knows: a random choice of more
+than these, so that the search stays affordable."""
 
 REFERENCE_STEPS = 20
 REFERENCE_EPOCHS = 200
@@ -64,7 +68,7 @@ class Recipe:
     """
 
     method: str
-    n_clusters: int
+    n_clusters: int | str
     n_components: int
     prior: str | Prior | Sampler
     clustering: str
@@ -79,6 +83,7 @@ class Recipe:
     n_diffusion_steps: int = 1
     n_sleep_steps: int = 1
     beta_diff: float = 1.0
+    beta_neighbors: float = 0.0
     preset: str | None = None
 
     @property
@@ -94,15 +99,16 @@ class Recipe:
     ) -> tuple[FittedModel, History]:
         """Train on all rows; `labels` are class indices, -1 where there is none.
 
-        The mixture that becomes the prior is fitted to the latents of the warm start: means that
-        start at random lose most components.
+        The parts of the prior start from clusters that are there already, of the features where
+        classes are explicit, else of the latents of the warm start: means that start at random lose
+        most components.
         """
         if self.preset == "reference":
             return self._fit_reference(features, random)
         x, centre, unit = self._standardised(features)
         seed = int(random.randint(2**31 - 1))
         fixed = self._fixed_prior(seed, labels)
-        blueprint = self._blueprint(x, fixed, labels)
+        blueprint = self._blueprint(x, fixed, labels, random)
         model = self._untrained(blueprint, fixed, x, seed).to(x.device)
         noise = torch.Generator(device=x.device).manual_seed(seed)
         n_epochs = self.epochs(len(x))
@@ -116,7 +122,12 @@ class Recipe:
         plan = Plan(
             axes=leading_axes(x, self.n_components),
             n_epochs=n_epochs,
-            weights=Weights(beta_reg=self.beta_reg, beta_diff=self.beta_diff, alpha=self.alpha),
+            weights=Weights(
+                beta_reg=self.beta_reg,
+                beta_diff=self.beta_diff,
+                alpha=self.alpha,
+                beta_neighbors=self.beta_neighbors,
+            ),
             generator=noise,
             seed=seed,
             start_clusters=start,
@@ -124,6 +135,7 @@ class Recipe:
             n_labels=0 if labels is None else blueprint.n_clusters,
             sleep=self.sleep,
             n_sleep_steps=self.n_sleep_steps,
+            pairs=neighbour_pairs(x, random) if self.beta_neighbors and self.pretrain else None,
         )
         codes = None if labels is None else torch.as_tensor(labels, device=x.device)
         with self._training(x, codes, seed, sum(n_epochs.values())) as (run, history):
@@ -143,7 +155,7 @@ class Recipe:
         blueprint = Blueprint(
             n_features=x.shape[1],
             n_latent=self.n_components,
-            n_clusters=self._affordable_clusters(len(x)),
+            n_clusters=self._affordable_clusters(x, random),
             n_steps=REFERENCE_STEPS,
             reference=True,
         )
@@ -200,7 +212,8 @@ class Recipe:
         """Epochs of each phase, at least one."""
         if isinstance(self.n_epochs, str):
             n_batches = math.ceil(n_samples / self.batch_size)
-            n_steps = min(max(AUTO_EPOCHS * n_batches, MIN_AUTO_STEPS), MAX_AUTO_STEPS)
+            n_epochs, least, most = self.system.n_auto
+            n_steps = min(max(n_epochs * n_batches, least), most)
             total = math.ceil(n_steps / n_batches)
         else:
             total = int(self.n_epochs)
@@ -225,7 +238,7 @@ class Recipe:
         elif callable(self.prior) or self.prior in SHAPES:
             sampler = SHAPES[self.prior] if isinstance(self.prior, str) else self.prior
             prior = kernel_prior(sampler, self.n_components, np.random.default_rng(seed)).float()
-        elif self.prior == "normal" and self.clustering == "mixture" and labels is None:
+        elif self.prior == "normal" and self.clustering != "latent_class" and labels is None:
             prior = MixturePrior.standard_normal(self.n_components).requires_grad_(False)
         else:
             return None
@@ -244,7 +257,11 @@ class Recipe:
         return prior
 
     def _blueprint(
-        self, x: Tensor, fixed: Prior | None, labels: NDArray[np.int64] | None
+        self,
+        x: Tensor,
+        fixed: Prior | None,
+        labels: NDArray[np.int64] | None,
+        random: np.random.RandomState,
     ) -> Blueprint:
         """The make of the model."""
         if labels is not None:
@@ -261,8 +278,9 @@ class Recipe:
         elif fixed is not None:
             n_clusters = fixed.n_clusters
         else:
-            n_clusters = self._affordable_clusters(len(x))
+            n_clusters = self._affordable_clusters(x, random)
         has_classes = self.system.models[1] is not None
+        explicit = self.explicit_classes(fixed)
         if self.clustering == "latent_class" and not has_classes:
             raise ValueError(
                 f"{self.system.title} has no explicit classes; leave clustering at 'mixture'."
@@ -273,14 +291,23 @@ class Recipe:
             n_latent=self.n_components,
             n_clusters=n_clusters,
             n_steps=self.n_diffusion_steps,
-            classes=has_classes and (labels is not None or self.clustering == "latent_class"),
+            classes=has_classes and (labels is not None or explicit),
             conditional=self.sleep != "latent",
             learned=fixed is None,
             n_points=len(fixed.points) if isinstance(fixed, KernelPrior) else 0,
         )
 
-    def _affordable_clusters(self, n_samples: int) -> int:
-        """As many clusters as asked for, or as there are samples."""
+    def explicit_classes(self, fixed: Prior | None) -> bool:
+        """Whether clusters are explicit classes: where asked for, or for "auto" if learned."""
+        if self.clustering == "auto":
+            return fixed is None
+        return self.clustering == "latent_class"
+
+    def _affordable_clusters(self, x: Tensor, random: np.random.RandomState) -> int:
+        """As many clusters as asked for or found, or as there are samples."""
+        n_samples = len(x)
+        if isinstance(self.n_clusters, str):
+            return choose_n_clusters(as_array(x), random)
         if n_samples < self.n_clusters:
             warnings.warn(
                 f"n_clusters={self.n_clusters} is more than the {n_samples} samples to fit on; "
@@ -318,17 +345,25 @@ def start_clusters(
 ) -> None:
     """Give prior and classes their start from what the warm start has found.
 
-    Each sample is shared out to clusters: by the labels and a discriminant of them, or else by a
-    mixture fitted to the latents. A prior that is to be learned gets one component for each, with
-    the mean and covariance of its samples, widened by the spread of their beliefs. Classes get
-    q(c | x) from the linear discriminant, and as offset what the decoder leaves of their samples.
+    Each sample is shared out to clusters: by the labels and a discriminant of them, by a mixture
+    fitted to the features where classes are explicit, or else by one fitted to the latents. A prior
+    that is to be learned gets one component for each, with the mean and covariance of its samples,
+    widened by the spread of their beliefs. Classes get q(c | x) from the discriminant or the
+    mixture, and as offset what the decoder leaves of their samples.
     With `match_parts`, each label gets the part of a fixed prior where most of its samples are.
     """
     features = as_array(x)
     with torch.no_grad():
         mean, scale = model.posterior.draw_belief(x, x.new_zeros(1))
     latents = as_array(mean)
-    if labels is None:
+    squared = np.zeros((features.shape[1], blueprint.n_clusters))
+    if labels is not None:
+        weights, bias, responsibilities = fit_discriminant(features, labels)
+    elif blueprint.classes:
+        found = fit_feature_mixture(features, blueprint.n_clusters, random)
+        squared, weights, bias = quadratic_form(found.weights, found.means, found.scales**2)
+        responsibilities = found.at(features)
+    else:
         mixture = GaussianMixture(
             blueprint.n_clusters,
             reg_covar=MIN_VARIANCE,
@@ -337,9 +372,6 @@ def start_clusters(
             random_state=random,
         )
         responsibilities = mixture.fit(latents).predict_proba(latents)
-        weights, bias = linear_discriminant(features, responsibilities)
-    else:
-        weights, bias, responsibilities = fit_discriminant(features, labels)
     sizes = responsibilities.sum(axis=0) + np.finfo(float).tiny
     share = responsibilities / sizes
     if match_parts:
@@ -354,7 +386,7 @@ def start_clusters(
         with torch.no_grad():
             decoded = as_array(model.decoder(mean))
             head = model.posterior.class_head
-            head.weight.copy_(torch.as_tensor(weights.T))
+            head.weight.copy_(torch.as_tensor(np.concatenate([weights, squared]).T))
             head.bias.copy_(torch.as_tensor(bias))
             model.offsets.copy_(torch.as_tensor(share.T @ (features - decoded)))
 
@@ -379,6 +411,14 @@ def component_prior(
         torch.as_tensor(means).float(),
         factors.float(),
     )
+
+
+def neighbour_pairs(x: Tensor, random: np.random.RandomState) -> Pairs:
+    """The nearest samples of each, of all or of a random choice of `MOST_PAIRED`."""
+    if len(x) > MOST_PAIRED:
+        x = x[torch.as_tensor(random.choice(len(x), MOST_PAIRED, replace=False), device=x.device)]
+    search = NearestNeighbors(n_neighbors=min(N_NEIGHBOURS, len(x) - 1)).fit(as_array(x))
+    return Pairs(x, torch.as_tensor(search.kneighbors(return_distance=False), device=x.device))
 
 
 def as_array(tensor: Tensor) -> NDArray[np.float64]:

@@ -49,6 +49,9 @@ LATENT_FINAL = 0.95
 """abar_T where reverse steps do not see x: what z knows of x has to come through y_T. That of the
 authors is 0.951 for their T = 5 and 0.904 for T = 10."""
 
+DDVI_HIDDEN = 128
+"""Width of DDVI's networks, twice that of its denoiser."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class System:
@@ -71,6 +74,11 @@ class System:
         Default weight of the prior terms.
     bounded : bool
         Whether it has a lower bound of log p(x).
+    n_hidden : int
+        Width of encoder and decoder where p(x | z) is a Gaussian.
+    n_auto : tuple of three int
+        With ``n_epochs="auto"``: the epochs, and the least and the largest number of batches in all,
+        to which they are changed where needed.
     """
 
     title: str
@@ -84,12 +92,16 @@ class System:
     shares: Mapping[str, float] = field(default_factory=lambda: WAKE_SHARES)
     beta: float = 1.0
     bounded: bool = True
+    n_hidden: int = 256
+    n_auto: tuple[int, int, int] = (240, 2600, 6000)
 
     def build(self, make: Any, prior: Prior, noise_scale: Tensor) -> Autoencoder:
         """The untrained model of a `Blueprint`."""
         kind: Any = self.models[1] if make.classes else self.models[0]
         if issubclass(kind, LatentVariableModel):
-            return kind(make.n_features, prior, self.posterior(make), noise_scale)
+            return kind(
+                make.n_features, prior, self.posterior(make), noise_scale, n_hidden=self.n_hidden
+            )
         return kind(make.n_features, prior, self.posterior(make))
 
 
@@ -101,6 +113,8 @@ def _diffusion(make: Any) -> DiffusionPosterior:
         GaussianDiffusion(cosine_alpha_bar(make.n_steps, **final)),
         n_classes=make.n_classes,
         conditional=make.conditional,
+        n_hidden=DDVI_HIDDEN,
+        n_hidden_denoiser=DDVI_HIDDEN // 2,
     )
 
 
@@ -120,6 +134,8 @@ SYSTEMS: dict[str, System] = {
         posterior=_diffusion,
         models=(DDVI, LatentClassDDVI),
         shares=WAKE_SLEEP_SHARES,
+        n_hidden=DDVI_HIDDEN,
+        n_auto=(80, 800, 4000),
     ),
     "aevb": System(
         title="AEVB",

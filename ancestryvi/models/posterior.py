@@ -16,6 +16,10 @@ LOG_SCALE_RANGE = (-10.0, 3.0)
 """Log standard deviations that the encoder may give, on a map of a few units. Networks extrapolate
 linearly, so that far from the training data the exponential of their output would overflow."""
 
+LEAST_LOGIT = -60.0
+"""Classes are taken to be at least e^-60 as probable as the likeliest: less would change no digit,
+and exponentials that underflow take many times as long."""
+
 LogJoint = Callable[[Tensor], Tensor] | None
 """log p(x, z) in nats as a function of z of shape (..., n_samples, n_latent), of shape (...,
 n_samples), for the rows of x at hand; None where p(x | z) has no closed form."""
@@ -122,7 +126,7 @@ class EncoderPosterior(Posterior):
         self.encoder = nn.Sequential(mlp(n_features, n_hidden, 1, n_hidden), nn.SiLU())
         self.belief_head = nn.Linear(n_hidden, 2 * n_latent)
         if n_classes:
-            self.class_head = zero_init(nn.Linear(n_features, n_classes))
+            self.class_head = zero_init(nn.Linear(2 * n_features, n_classes))
             self.class_correction = zero_init(nn.Linear(n_hidden, n_classes))
             self.register_buffer("class_factor", torch.ones(()))
             self.class_features = nn.Parameter(torch.zeros(n_classes, n_hidden))
@@ -143,12 +147,16 @@ class EncoderPosterior(Posterior):
     # ---------------------------------------------------------------------------- the classes
 
     def class_log_probs(self, x: Tensor) -> Tensor:
-        """log q(c | x), of shape (n_samples, n_classes): a linear discriminant, corrected.
+        """log q(c | x), of shape (n_samples, n_classes): a quadratic discriminant, corrected.
 
+        Linear in x and its squares, as for Gaussian classes with diagonal covariances.
         `class_factor` scales the logits; it is 1 while training, and may be set to calibrate them.
         """
-        logits = self.class_head(x) + self.class_correction(self.encoder(x))
-        return (self.class_factor * logits).log_softmax(-1)
+        logits = self.class_head(torch.cat([x, x.square()], dim=-1)) + self.class_correction(
+            self.encoder(x)
+        )
+        logits = self.class_factor * logits
+        return (logits - logits.amax(-1, keepdim=True)).clamp(min=LEAST_LOGIT).log_softmax(-1)
 
     def keep_classes(self, order: Tensor) -> None:
         """Keep these classes alone, in this order."""

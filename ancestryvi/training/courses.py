@@ -18,6 +18,7 @@ from ancestryvi.training.loop import Phase
 from ancestryvi.training.wake_sleep import (
     SETTLED_RATE,
     WAKE_SLEEP_RATE,
+    Pairs,
     Weights,
     dreaming,
     layout,
@@ -50,6 +51,8 @@ class Plan:
         Number of labels; 0 without any.
     sleep, n_sleep_steps
         As for `wake_sleep`.
+    pairs : Pairs, optional
+        Neighbours for the warm start.
     """
 
     axes: Tensor
@@ -62,12 +65,13 @@ class Plan:
     n_labels: int = 0
     sleep: str | None = None
     n_sleep_steps: int = 1
+    pairs: Pairs | None = None
 
 
 Course = Callable[[Any, Plan], Iterator[Phase]]
 """From an untrained model and a plan to phases, each to be run before the next is asked for."""
 
-WAKE_SLEEP_SHARES = {"layout": 0.08, "warm start": 0.6, "dreaming": 0.12, "wake-sleep": 0.2}
+WAKE_SLEEP_SHARES = {"layout": 0.08, "warm start": 0.7, "dreaming": 0.12, "wake-sleep": 0.1}
 WAKE_SHARES = {"layout": 0.08, "warm start": 0.6, "wake-sleep": 0.2}
 ADVERSARIAL_SHARES = {"layout": 0.08, "adversarial": 0.6, "settling": 0.2}
 DECODER_SHARES = {"layout": 0.08, "auto-encoder": 0.6, "settling": 0.2}
@@ -84,7 +88,9 @@ def wake_sleep_course(model: Any, plan: Plan) -> Iterator[Phase]:
     yield layout(model, plan.axes, plan.n_epochs["layout"])
     warm = "warm start" in plan.n_epochs
     if warm:
-        yield warm_start(model, plan.n_epochs["warm start"], plan.weights.beta_reg, plan.generator)
+        yield warm_start(
+            model, plan.n_epochs["warm start"], plan.weights, plan.generator, plan.pairs
+        )
     plan.start_clusters()
     if "dreaming" in plan.n_epochs:
         yield dreaming(model, plan.n_epochs["dreaming"], plan.weights, plan.generator)

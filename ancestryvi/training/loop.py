@@ -78,7 +78,9 @@ def adam(
     parameters: Iterable[nn.Parameter], peak: float, max_norm: float = MAX_GRADIENT_NORM
 ) -> torch.optim.Adam:
     """Adam with a peak learning rate, whose gradient is shortened to a norm of `max_norm`."""
-    return torch.optim.Adam([{"params": list(parameters), "peak": peak, "max_norm": max_norm}])
+    return torch.optim.Adam(
+        [{"params": list(parameters), "peak": peak, "max_norm": max_norm}], fused=True
+    )
 
 
 def batches(n_samples: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:

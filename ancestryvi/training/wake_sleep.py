@@ -12,6 +12,7 @@ from torch import Tensor
 from ancestryvi.models.ddvi import DDVI
 from ancestryvi.models.latent_class import LatentClassModel
 from ancestryvi.models.latent_variable import LatentVariableModel, normal
+from ancestryvi.models.neighbours import neighbour_loss
 from ancestryvi.training.loop import Objective, Phase, adam
 
 LAYOUT_RATE = 2e-3
@@ -38,11 +39,39 @@ class Weights:
         Of the prior terms and of the sleep term (section 3.3).
     alpha : float
         Of the classification of labelled samples (section 4.1).
+    beta_neighbors : float
+        Of the neighbour term of the warm start.
     """
 
     beta_reg: float = 1.0
     beta_diff: float = 1.0
     alpha: float = 1.0
+    beta_neighbors: float = 0.0
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Samples and their nearest ones, to draw pairs of neighbours from.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_samples, n_features)
+    nearest : Tensor of shape (n_samples, n_neighbours)
+        Rows of `x` nearest to each, itself left out.
+    """
+
+    x: Tensor
+    nearest: Tensor
+
+    def draw(self, n_pairs: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Random samples and one random neighbour of each, both of shape (n_pairs, n_features)."""
+        n_samples, n_neighbours = self.nearest.shape
+
+        def index(n: int) -> Tensor:
+            return torch.randint(n, (n_pairs,), generator=generator, device=self.x.device)
+
+        rows = index(n_samples)
+        return self.x[rows], self.x[self.nearest[rows, index(n_neighbours)]]
 
 
 def layout(model: LatentVariableModel, axes: Tensor, n_epochs: int) -> Phase:
@@ -70,22 +99,34 @@ def layout(model: LatentVariableModel, axes: Tensor, n_epochs: int) -> Phase:
 
 
 def warm_start(
-    model: LatentVariableModel, n_epochs: int, beta_reg: float, generator: torch.Generator
+    model: LatentVariableModel,
+    n_epochs: int,
+    weights: Weights,
+    generator: torch.Generator,
+    pairs: Pairs | None = None,
 ) -> Phase:
     """Train decoder and encoder as AEVB, with the encoder's Gaussian belief as the posterior.
 
-    This is the pre-training of algorithm 1, line 1. The prior stays as it is.
+    This is the pre-training of algorithm 1, line 1. The prior stays as it is. With `pairs`, the
+    means of the beliefs of neighbours are drawn together, and apart from those of other samples:
+    half as many pairs as there are rows in a batch.
     """
 
     def loss(x: Tensor, done: float, labels: Tensor | None = None) -> Mapping[str, Tensor]:
         noise = normal((len(x), model.n_latent), x, generator)
         reconstruction, regularisation = model.belief_elbo(x, noise)
-        weight = beta_reg * min(1.0, done / WARM_UP)
-        return {
-            "loss": -(reconstruction + weight * regularisation).mean(),
+        weight = weights.beta_reg * min(1.0, done / WARM_UP)
+        total = -(reconstruction + weight * regularisation).mean()
+        terms = {
             "reconstruction": reconstruction.mean(),
             "elbo": (reconstruction + regularisation).mean(),
         }
+        if pairs is not None:
+            both = torch.cat(pairs.draw((len(x) + 1) // 2, generator))
+            places, partners = model.posterior.draw_belief(both, both.new_zeros(1))[0].chunk(2)
+            terms["neighbors"] = neighbour_loss(places, partners).mean()
+            total = total + weights.beta_neighbors * terms["neighbors"]
+        return {"loss": total, **terms}
 
     parameters = [
         *model.decoder.parameters(),

@@ -1,0 +1,192 @@
+"""Clusters of features before any network is trained: the likeliest of several mixtures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.special import logsumexp
+from sklearn.neighbors import NearestNeighbors
+
+from ancestryvi.estimators.leiden import communities, mutual_graph
+from ancestryvi.estimators.tool_parts import Mixture
+
+N_NEIGHBOURS = 8
+"""Nearest samples that smoothing takes the mean with; half a cluster where that is less."""
+
+PSEUDO_SAMPLES = 5.0
+"""Samples of pooled variance that every cluster is given, so that a small one does not shrink onto
+its few samples."""
+
+MIN_VARIANCE = 1e-6
+"""Least variance of a cluster, in units of the mean variance of the features."""
+
+MAX_ITERATIONS = 300
+TOLERANCE = 1e-4
+"""EM ends when the log-likelihood gains less, in nats per sample."""
+
+MOST_STARTED = 5_000
+MOST_FITTED = 20_000
+"""Samples that starts are made from, and that EM sees: a random choice of more than these, so that
+memory and time are bounded."""
+
+MOST_CLUSTERS = 100
+PATIENCE = 8
+"""`choose_n_clusters` tries no more, and stops after so many without improvement."""
+
+
+def fit_feature_mixture(
+    features: NDArray[np.float64], n_clusters: int, random: np.random.RandomState
+) -> Mixture:
+    """A mixture of Gaussians with diagonal covariances, the likeliest found from several starts.
+
+    EM climbs to the nearest of many peaks, so where it starts decides what it finds. The starts are
+    Ward's clusters of means over nearest neighbours, and Leiden's communities of the graph of
+    neighbours: both follow where samples are dense. The likelihood, which sees no labels, chooses
+    between where they lead. (Starts from KMeans or Ward on the features themselves often lead to
+    higher peaks, of clusters that cut large populations and join small ones.)
+
+    Parameters
+    ----------
+    features : ndarray of shape (n_samples, n_features)
+        At least 2 samples; centred, in one unit for all features.
+    n_clusters : int
+        No more than there are samples.
+    random : RandomState
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> features, truth = make_blobs(90, centers=3, n_features=5, random_state=0)
+    >>> features = features - features.mean(axis=0)
+    >>> mixture = fit_feature_mixture(features, 3, np.random.RandomState(0))
+    >>> found = mixture.at(features).argmax(axis=1)
+    >>> [len(np.unique(found[truth == k])) for k in range(3)]
+    [1, 1, 1]
+    """
+    rows = _some(features, MOST_FITTED, random)
+    if n_clusters == 1:
+        return expectation_maximisation(rows, np.zeros(len(rows), dtype=np.int64))[0]
+    few = _some(rows, MOST_STARTED, random)
+    best, highest = None, -np.inf
+    for labels in _starts(few, n_clusters, random):
+        mixture, fit = expectation_maximisation(few, labels)
+        if fit > highest:
+            best, highest = mixture, fit
+    assert best is not None
+    if len(few) < len(rows):
+        best, _ = expectation_maximisation(rows, best.at(rows).argmax(axis=1))
+    return best
+
+
+def choose_n_clusters(features: NDArray[np.float64], random: np.random.RandomState) -> int:
+    """The number of clusters of smallest Bayesian information criterion; 1 without structure.
+
+    Mixtures as in `fit_feature_mixture`, started from cuts of two Ward trees.
+
+    Parameters
+    ----------
+    features, random
+        As for `fit_feature_mixture`.
+
+    References
+    ----------
+    Schwarz (1978), Annals of Statistics 6(2):461-464; for mixtures Fraley and Raftery (2002),
+    JASA 97:611-631.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> noise = rng.normal(size=(200, 3))
+    >>> groups = noise + 9.0 * np.eye(4)[np.arange(200) % 4, :3]
+    >>> [choose_n_clusters(x - x.mean(axis=0), np.random.RandomState(0)) for x in (noise, groups)]
+    [1, 4]
+    """
+    rows = _some(features, MOST_STARTED, random)
+    n_samples, n_features = rows.shape
+    trees = [linkage(spaces, "ward") for spaces in (rows, _smoothed(rows, N_NEIGHBOURS))]
+    best, lowest, since = 1, np.inf, 0
+    for n_clusters in range(1, min(MOST_CLUSTERS, n_samples) + 1):
+        criterion = np.inf
+        for tree in trees:
+            labels = fcluster(tree, n_clusters, "maxclust").astype(np.int64) - 1
+            mixture, fit = expectation_maximisation(rows, labels)
+            sizes = mixture.weights * n_samples
+            free = sizes / (sizes + PSEUDO_SAMPLES)  # of a variance that is drawn to the pooled one
+            n_parameters = n_clusters - 1 + n_features * (n_clusters + 1 + (free.sum() - 1))
+            criterion = min(criterion, n_parameters * np.log(n_samples) - 2 * n_samples * fit)
+        if criterion < lowest:
+            best, lowest, since = n_clusters, criterion, 0
+        else:
+            since += 1
+            if since == PATIENCE:
+                break
+    return best
+
+
+def expectation_maximisation(
+    rows: NDArray[np.float64], labels: NDArray[np.int64]
+) -> tuple[Mixture, float]:
+    """The mixture that EM reaches from a partition, and its log-likelihood in nats per sample.
+
+    Variances are those of largest posterior density when each cluster has `PSEUDO_SAMPLES` samples
+    of the pooled variance besides its own.
+    """
+    n_samples = len(rows)
+    floor = MIN_VARIANCE * (float(rows.var(axis=0).mean()) or 1.0)
+    squares = rows**2
+    shares = np.eye(int(labels.max()) + 1)[labels]
+    before = -np.inf
+    for _ in range(MAX_ITERATIONS):
+        sizes = shares.sum(axis=0) + np.finfo(float).tiny
+        means = shares.T @ rows / sizes[:, None]
+        scatter = np.maximum(shares.T @ squares - sizes[:, None] * means**2, 0.0)
+        pooled = scatter.sum(axis=0) / n_samples
+        variances = (scatter + PSEUDO_SAMPLES * pooled) / (sizes + PSEUDO_SAMPLES)[:, None] + floor
+        weight, linear, constant = quadratic_form(sizes / sizes.sum(), means, variances)
+        joint = squares @ weight + rows @ linear + constant
+        log_density = logsumexp(joint, axis=1)
+        shares = np.exp(joint - log_density[:, None])
+        fit = float(log_density.mean())
+        if fit - before < TOLERANCE:
+            break
+        before = fit
+    return Mixture(sizes / sizes.sum(), means, np.sqrt(variances)), fit
+
+
+def quadratic_form(
+    weights: NDArray[np.float64], means: NDArray[np.float64], variances: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The a, b and c of log p(x, k) = ``x**2 @ a + x @ b + c``; a, b (n_features, n_clusters)."""
+    log_unit = 0.5 * (np.log(2 * np.pi * variances) + means**2 / variances).sum(axis=1)
+    return -0.5 / variances.T, (means / variances).T, np.log(weights) - log_unit
+
+
+def _some(
+    rows: NDArray[np.float64], most: int, random: np.random.RandomState
+) -> NDArray[np.float64]:
+    """All rows, or a random choice of so many."""
+    if len(rows) <= most:
+        return rows
+    return rows[np.sort(random.choice(len(rows), most, replace=False))]
+
+
+def _starts(
+    rows: NDArray[np.float64], n_clusters: int, random: np.random.RandomState
+) -> Iterator[NDArray[np.int64]]:
+    """Partitions into so many clusters."""
+    smoothed = _smoothed(rows, int(np.clip(len(rows) // (2 * n_clusters), 1, N_NEIGHBOURS)))
+    yield fcluster(linkage(smoothed, "ward"), n_clusters, "maxclust").astype(int) - 1
+    distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
+    found = communities(mutual_graph(distinct), n_clusters, random)
+    if found.max() + 1 == n_clusters:
+        yield found[inverse.reshape(-1)]
+
+
+def _smoothed(rows: NDArray[np.float64], n_neighbours: int) -> NDArray[np.float64]:
+    """Means over each sample and its nearest ones, taken twice."""
+    nearest = NearestNeighbors(n_neighbors=min(n_neighbours + 1, len(rows))).fit(rows)
+    index = nearest.kneighbors(rows, return_distance=False)
+    return rows[index].mean(axis=1)[index].mean(axis=1)
