@@ -43,10 +43,10 @@ out_option = click.option(
 model_options = [
     click.option(
         "--n-clusters",
-        type=click.IntRange(1),
+        type=IntOrAuto(),
         default=20,
         show_default=True,
-        help="Number of clusters to look for.",
+        help="Number of clusters to look for; 'auto' (of ddvi) chooses it, 1 without structure.",
     ),
     click.option(
         "--method",
@@ -71,10 +71,11 @@ model_options = [
     ),
     click.option(
         "--clustering",
-        type=click.Choice(["mixture", "latent_class"]),
-        default="mixture",
+        type=click.Choice(["auto", "mixture", "latent_class"]),
+        default="auto",
         show_default=True,
-        help="Clusters as parts of the prior, or by an explicit class variable.",
+        help="Clusters as parts of the prior, or by an explicit class variable; 'auto' is the "
+        "latter unless --prior is a fixed shape.",
     ),
     click.option(
         "--sleep",
@@ -86,7 +87,7 @@ model_options = [
     click.option(
         "--n-diffusion-steps",
         type=click.IntRange(1),
-        default=10,
+        default=5,
         show_default=True,
         help="Number T of diffusion steps of the posterior.",
     ),
@@ -185,6 +186,10 @@ def _method(parameters: dict[str, Any]) -> Any:
         names = ", ".join(METHODS)
         raise click.BadParameter(f"{method!r} is none of {names}.", param_hint="'--method'")
     takes = make_estimator(method).get_params(deep=False)
+    if parameters["n_clusters"] == "auto" and method != "ddvi":
+        raise click.UsageError(
+            f"--n-clusters auto is for --method ddvi, not {method}; say a number."
+        )
     values = {
         **{name: parameters[name] for name in TUNING},
         "sleep": None if parameters["sleep"] == "none" else parameters["sleep"],
@@ -258,12 +263,18 @@ def _embed(
         )
         for row in qc[(qc["scope"] == "samples") & (qc["dropped"] > 0)].to_dict("records"):
             notes.add(f"{row['dropped']} samples set aside, {row['step']}: {row['detail']}.")
+        if model.pca_.n_structure_ == 0:
+            notes.add(
+                "No structure: no principal component stands out from the noise of the others, so "
+                "map and clusters show chance differences between samples, not populations."
+            )
         n_pcs = parameters["n_pcs"]
         if n_pcs != "auto" and scores.shape[1] < n_pcs:
             notes.add(f"{n_pcs} principal components were asked for; {scores.shape[1]} exist.")
     classes = getattr(model, "classes_", None)
     history = getattr(model, "history_", {})
-    n_empty = min(parameters["n_clusters"], len(scores)) - model.n_clusters_
+    asked = parameters["n_clusters"]
+    n_empty = 0 if asked == "auto" else min(asked, len(scores)) - model.n_clusters_
     if n_empty > 0 and classes is None and parameters["prior"] in ("auto", "mixture"):
         notes.add(f"{n_empty} of the clusters asked for own no sample and were dropped.")
     result = Result(

@@ -47,6 +47,7 @@ def _describe_model(path: Path) -> dict[str, Any]:
         "variants used": len(pca.variants_),
         "components": len(pca.components_),
         "components that are at least half signal": pca.n_signal_,
+        "components that stand out from noise": pca.n_structure_,
     }
     return facts | {f"components parameter {k}": v for k, v in pca.get_params().items()}
 

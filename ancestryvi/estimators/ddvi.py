@@ -203,8 +203,12 @@ class AncestryDDVI(LatentVariableEstimator):
         random: np.random.RandomState,
         labels: NDArray[np.int64] | None,
     ) -> FittedModel:
-        given = {field.name for field in fields(Recipe)} - {"method"}
-        recipe = Recipe(method="ddvi", **{name: getattr(self, name) for name in given})
+        given = {field.name for field in fields(Recipe)} - {"method", "n_structure"}
+        recipe = Recipe(
+            method="ddvi",
+            n_structure=None if self.pca_ is None else self.pca_.n_structure_,
+            **{name: getattr(self, name) for name in given},
+        )
         return self._follow(recipe, features, random, labels)
 
     def _check_parameters(self) -> None:

@@ -106,6 +106,8 @@ def choose_n_clusters(features: NDArray[np.float64], random: np.random.RandomSta
     """
     rows = _some(features, MOST_STARTED, random)
     n_samples, n_features = rows.shape
+    if n_features == 0 or n_samples < 3:
+        return 1
     trees = [linkage(spaces, "ward") for spaces in (rows, _smoothed(rows, N_NEIGHBOURS))]
     best, lowest, since = 1, np.inf, 0
     for n_clusters in range(1, min(MOST_CLUSTERS, n_samples) + 1):

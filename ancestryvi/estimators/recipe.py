@@ -64,7 +64,8 @@ SMALLEST_NOISE = 0.05
 class Recipe:
     """The parameters of training; those of the estimators by the same names.
 
-    `method` is one of `SYSTEMS`; those with a default are of use to DDVI alone.
+    `method` is one of `SYSTEMS`; those with a default are of use to DDVI alone. `n_structure` is
+    how many of the leading features show structure, None where that is not known.
     """
 
     method: str
@@ -85,6 +86,7 @@ class Recipe:
     beta_diff: float = 1.0
     beta_neighbors: float = 0.0
     preset: str | None = None
+    n_structure: int | None = None
 
     @property
     def system(self) -> System:
@@ -307,7 +309,7 @@ class Recipe:
         """As many clusters as asked for or found, or as there are samples."""
         n_samples = len(x)
         if isinstance(self.n_clusters, str):
-            return choose_n_clusters(as_array(x), random)
+            return choose_n_clusters(as_array(x[:, : self.n_structure]), random)
         if n_samples < self.n_clusters:
             warnings.warn(
                 f"n_clusters={self.n_clusters} is more than the {n_samples} samples to fit on; "

@@ -77,8 +77,8 @@ class System:
     n_hidden : int
         Width of encoder and decoder where p(x | z) is a Gaussian.
     n_auto : tuple of three int
-        With ``n_epochs="auto"``: the epochs, and the least and the largest number of batches in all,
-        to which they are changed where needed.
+        With ``n_epochs="auto"``: the epochs, and the least and the largest number of batches in
+        all, to which they are changed where needed.
     """
 
     title: str

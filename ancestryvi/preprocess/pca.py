@@ -22,7 +22,7 @@ from ancestryvi.preprocess.ld import locate_unlinked
 from ancestryvi.preprocess.project import align, fingerprints, least_squares_scores
 from ancestryvi.preprocess.quality import QualityReport, quality_control, variant_blocks
 from ancestryvi.preprocess.scaling import patterson_parameters, patterson_scale
-from ancestryvi.preprocess.spectrum import SpikedModel
+from ancestryvi.preprocess.spectrum import SpikedModel, n_outstanding
 
 MIN_AUTO_COMPONENTS = 2
 MAX_AUTO_COMPONENTS = 50
@@ -91,6 +91,9 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         The account of every filter: scope, step, before, dropped, kept, detail.
     n_signal_ : int
         Number of components, of the first 50, that are at least half signal.
+    n_structure_ : int
+        Of these, the number down to the last that stands out from the noise after it; 0 where the
+        samples show no structure.
     n_features_in_ : int
         Number of variants given to `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,), str
@@ -323,6 +326,7 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.spectrum_ = leading / total
         spiked = SpikedModel.of(leading, total, total_square, n_samples, n_variants)
         self.n_signal_ = spiked.n_signal
+        self.n_structure_ = n_outstanding(leading, spiked.n_signal)
         if self.n_components == "auto":
             n_components = max(MIN_AUTO_COMPONENTS, self.n_signal_)
         n_kept = min(n_components, rank)

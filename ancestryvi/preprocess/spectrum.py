@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 MIN_SIGNAL = 0.5
 """Share of a component that must be signal: its squared cosine with the axis it estimates."""
 
+TRACY_WIDOM = 3.27
+"""What the largest eigenvalue of noise exceeds once in a thousand, in units of its edge."""
+
+N_EDGE, LEAST_EDGE = 25, 10
+"""Eigenvalues that the edge of noise is told from."""
+
 
 def effective_variants(
     eigenvalues: NDArray[np.float64],
@@ -53,6 +59,50 @@ def effective_variants(
         return float(n_variants)
     estimates = (n_left + 2)[usable] * sums[usable] ** 2 / spread[usable]
     return float(min(estimates.max(), n_variants))
+
+
+def n_outstanding(eigenvalues: NDArray[np.float64], n_most: int) -> int:
+    """Number of leading eigenvalues down to the last that stands out from those after it.
+
+    At the edge of noise, eigenvalues lie along a - b z_k, with z_k the zeros of the Airy function.
+    Both numbers are fitted to the `N_EDGE` eigenvalues after the one in question, which stands out
+    if it is above a + `TRACY_WIDOM` b. Nothing is assumed about the level of the noise, so linked
+    variants, which make the edge wide and its eigenvalues more than a model of independent ones
+    expects, are not taken for structure.
+
+    Parameters
+    ----------
+    eigenvalues : ndarray, decreasing
+        At any scale.
+    n_most : int
+        Eigenvalues that may count. Those with fewer than `LEAST_EDGE` after them do.
+
+    References
+    ----------
+    Johnstone (2001), Annals of Statistics 29(2):295-327, theorem 1; for several eigenvalues
+    Soshnikov (2002), Journal of Statistical Physics 108:1033-1056.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> noise = rng.normal(size=(100, 1000))
+    >>> axis = np.where(np.arange(100) < 50, 1.0, -1.0)[:, None]
+    >>> for data in (noise, noise + 0.5 * axis):
+    ...     w = np.linalg.svd(data - data.mean(axis=0), compute_uv=False)[:50] ** 2
+    ...     print(n_outstanding(w, 10))
+    0
+    1
+    """
+    for count in range(min(n_most, len(eigenvalues)), 0, -1):
+        after = eigenvalues[count : count + N_EDGE]
+        if len(after) < LEAST_EDGE:
+            return count
+        order = np.arange(2, len(after) + 2)
+        airy = (3.0 * np.pi * (4 * order - 1) / 8.0) ** (2 / 3)
+        slope, edge = np.polyfit(airy, after, 1)
+        if eigenvalues[count - 1] > edge - TRACY_WIDOM * slope:
+            return count
+    return 0
 
 
 @dataclass(frozen=True)
