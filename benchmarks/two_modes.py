@@ -79,7 +79,7 @@ def train_ddvi(seed: int, n_epochs: int = 400) -> DDVI:
 def train_aevb(seed: int, n_epochs: int = 150) -> DDVI:
     """The same model with the encoder's Gaussian belief trained as AEVB's posterior."""
     model, generator = two_modes(1, seed), torch.Generator().manual_seed(seed)
-    train(model, warm_start(model, n_epochs, 1.0, generator), generator)
+    train(model, warm_start(model, n_epochs, Weights(), generator), generator)
     return model
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import pdist
 from scipy.special import logsumexp
 from sklearn.neighbors import NearestNeighbors
 
@@ -68,16 +69,16 @@ def fit_feature_mixture(
     """
     rows = _some(features, MOST_FITTED, random)
     if n_clusters == 1:
-        return expectation_maximisation(rows, np.zeros(len(rows), dtype=np.int64))[0]
+        return expectation_maximisation(rows, np.zeros(len(rows), dtype=np.int64), 1)[0]
     few = _some(rows, MOST_STARTED, random)
     best, highest = None, -np.inf
     for labels in _starts(few, n_clusters, random):
-        mixture, fit = expectation_maximisation(few, labels)
+        mixture, fit = expectation_maximisation(few, labels, n_clusters)
         if fit > highest:
             best, highest = mixture, fit
     assert best is not None
     if len(few) < len(rows):
-        best, _ = expectation_maximisation(rows, best.at(rows).argmax(axis=1))
+        best, _ = expectation_maximisation(rows, best.at(rows).argmax(axis=1), n_clusters)
     return best
 
 
@@ -108,13 +109,13 @@ def choose_n_clusters(features: NDArray[np.float64], random: np.random.RandomSta
     n_samples, n_features = rows.shape
     if n_features == 0 or n_samples < 3:
         return 1
-    trees = [linkage(spaces, "ward") for spaces in (rows, _smoothed(rows, N_NEIGHBOURS))]
+    trees = [linkage(pdist(space), "ward") for space in (rows, _smoothed(rows, N_NEIGHBOURS))]
     best, lowest, since = 1, np.inf, 0
     for n_clusters in range(1, min(MOST_CLUSTERS, n_samples) + 1):
         criterion = np.inf
         for tree in trees:
             labels = fcluster(tree, n_clusters, "maxclust").astype(np.int64) - 1
-            mixture, fit = expectation_maximisation(rows, labels)
+            mixture, fit = expectation_maximisation(rows, labels, n_clusters)
             sizes = mixture.weights * n_samples
             free = sizes / (sizes + PSEUDO_SAMPLES)  # of a variance that is drawn to the pooled one
             n_parameters = n_clusters - 1 + n_features * (n_clusters + 1 + (free.sum() - 1))
@@ -129,17 +130,17 @@ def choose_n_clusters(features: NDArray[np.float64], random: np.random.RandomSta
 
 
 def expectation_maximisation(
-    rows: NDArray[np.float64], labels: NDArray[np.int64]
+    rows: NDArray[np.float64], labels: NDArray[np.int64], n_clusters: int
 ) -> tuple[Mixture, float]:
     """The mixture that EM reaches from a partition, and its log-likelihood in nats per sample.
 
     Variances are those of largest posterior density when each cluster has `PSEUDO_SAMPLES` samples
-    of the pooled variance besides its own.
+    of the pooled variance besides its own. A cluster that no sample is in stays empty.
     """
     n_samples = len(rows)
     floor = MIN_VARIANCE * (float(rows.var(axis=0).mean()) or 1.0)
     squares = rows**2
-    shares = np.eye(int(labels.max()) + 1)[labels]
+    shares = np.eye(n_clusters)[labels]
     before = -np.inf
     for _ in range(MAX_ITERATIONS):
         sizes = shares.sum(axis=0) + np.finfo(float).tiny
@@ -180,8 +181,10 @@ def _starts(
 ) -> Iterator[NDArray[np.int64]]:
     """Partitions into so many clusters."""
     smoothed = _smoothed(rows, int(np.clip(len(rows) // (2 * n_clusters), 1, N_NEIGHBOURS)))
-    yield fcluster(linkage(smoothed, "ward"), n_clusters, "maxclust").astype(int) - 1
+    yield fcluster(linkage(pdist(smoothed), "ward"), n_clusters, "maxclust").astype(int) - 1
     distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
+    if len(distinct) <= n_clusters:
+        return
     found = communities(mutual_graph(distinct), n_clusters, random)
     if found.max() + 1 == n_clusters:
         yield found[inverse.reshape(-1)]

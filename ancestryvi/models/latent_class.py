@@ -37,6 +37,10 @@ MIN_PAIRS = 2
 TEMPERATURE = 0.5
 """Of the relaxed draws of c (Jang, Gu and Poole 2017)."""
 
+LOG_NEGLIGIBLE = -30.0
+"""log q(c | x) of classes that the read-out leaves out: it would be changed by 1e-13 of itself, and
+most classes of most samples are."""
+
 LOG_IMPOSSIBLE = -1e4
 """log q(c | x) of the classes that a label excludes: finite, so that 0 log 0 is 0."""
 
@@ -161,9 +165,15 @@ class LatentClassModel(LatentVariableModel):
 
     def place(self, x: Tensor) -> Tensor:
         """Mean over q(c | x) of the latents that the means of q lead to."""
-        c = torch.eye(self.n_classes, dtype=x.dtype, device=x.device).unsqueeze(1)
-        z = self.infer(x, x.new_zeros(self.n_noise, 1, 1, self.n_latent), c)
-        return torch.einsum("nc,cnd->nd", self.class_log_probs(x).exp(), z)
+        rows, c, weights = self._likely(self.class_log_probs(x))
+        z = self.infer(x[rows], x.new_zeros(self.n_noise, 1, self.n_latent), c)
+        return z.new_zeros(len(x), self.n_latent).index_add(0, rows, weights.unsqueeze(-1) * z)
+
+    def _likely(self, log_q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pairs of a row and a class worth reading out: row, class as one-hot, q(c | x)."""
+        rows, classes = (log_q > LOG_NEGLIGIBLE).nonzero(as_tuple=True)
+        c = torch.nn.functional.one_hot(classes, self.n_classes).to(log_q.dtype)
+        return rows, c, log_q[rows, classes].exp()
 
     def draw(self, x: Tensor, noise: Tensor, uniform: Tensor) -> Tensor:
         """As for `LatentVariableModel`; `uniform` chooses the class of each draw."""
@@ -185,7 +195,9 @@ class LatentClassModel(LatentVariableModel):
         n_pairs = min(half, max(MIN_PAIRS, half // self.n_classes))
         some = standardise(torch.cat([noise[:, :n_pairs], noise[:, half : half + n_pairs]], dim=1))
         log_q = self.class_log_probs(x)
-        return self.class_elbo(x, some.unsqueeze(2), log_q).elbo.mean(0)
+        rows, c, weights = self._likely(log_q)
+        by_pair = weights * self.elbo(x[rows], some, c).elbo.mean(0)
+        return self._log_class(log_q).index_add(0, rows, by_pair)
 
     def keep_clusters(self, order: Tensor) -> None:
         """Keep these classes alone, in this order, in prior and posterior."""

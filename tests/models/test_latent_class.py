@@ -61,10 +61,11 @@ def naive_terms(model, x, noise, c):
 
 
 def naive_class_probs(model, x):
-    """q(c | x) of one row: the softmax of a linear discriminant and its correction, in numpy."""
+    """q(c | x) of one row: the softmax of a quadratic discriminant and its correction, in numpy."""
     posterior = model.posterior
     head, correction = posterior.class_head, posterior.class_correction
-    logits = head.weight.numpy() @ x.numpy() + head.bias.numpy()
+    squared = np.concatenate([x.numpy(), x.numpy() ** 2])
+    logits = head.weight.numpy() @ squared + head.bias.numpy()
     logits += correction.weight.numpy() @ posterior.encoder(x).numpy() + correction.bias.numpy()
     odds = np.exp(posterior.class_factor.item() * logits)
     return odds / odds.sum()
@@ -566,7 +567,9 @@ def test_class_bound_of_the_exact_posterior_is_the_evidence(generator, n_steps):
     posterior.denoiser = ExactDenoiser(variance, posterior.diffusion)
     # log p(c) + log N(x; mu_c, Sigma), but for what all classes share
     discriminant = torch.linalg.solve(covariance, centres.T).T
-    posterior.class_head.weight.copy_(discriminant)
+    posterior.class_head.weight.copy_(
+        torch.cat([discriminant, torch.zeros_like(discriminant)], dim=1)
+    )
     posterior.class_head.bias.copy_(weights.log() - 0.5 * (discriminant * centres).sum(1))
 
     responsibilities = (weights.log() + by_class).softmax(1)

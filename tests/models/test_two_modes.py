@@ -67,7 +67,7 @@ def ddvi() -> DDVI:
 def aevb() -> DDVI:
     """The encoder's Gaussian belief, up its ELBO."""
     model = new_model(1)
-    return train(model, warm_start(model, 100, 1.0, torch.Generator().manual_seed(1)), 5e-3)
+    return train(model, warm_start(model, 100, Weights(), torch.Generator().manual_seed(1)), 5e-3)
 
 
 @pytest.fixture

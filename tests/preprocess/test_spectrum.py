@@ -8,6 +8,7 @@ from ancestryvi.preprocess.spectrum import (
     MIN_SIGNAL,
     SpikedModel,
     effective_variants,
+    n_outstanding,
     signal_threshold,
 )
 
@@ -145,3 +146,32 @@ def test_shrinkage_falls_with_the_eigenvalue_and_stays_positive():
     assert np.all((factors > 0) & (factors < 1))
     strength = factors[1] / (1 - factors[1])
     assert (1 + strength) * (1 + 0.3 / strength) == pytest.approx(10.0)
+
+
+# ------------------------------------------------------------------ what stands out from the noise
+
+
+def test_noise_of_linked_variants_is_no_structure():
+    """Runs of equal columns, of uneven length, widen the edge of the spectrum."""
+    false_alarms = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        noise = np.repeat(rng.normal(size=(150, 600)), rng.integers(1, 12, 600), axis=1)
+        false_alarms += n_outstanding(spectrum(noise)[:50], 20) > 0
+    assert false_alarms <= 4
+
+
+@pytest.mark.parametrize("n_populations", [2, 5, 12])
+def test_as_many_stand_out_as_populations_less_one(n_populations):
+    rng = np.random.default_rng(0)
+    centres = 0.6 * rng.normal(size=(n_populations, 3000))
+    data = rng.normal(size=(240, 3000)) + centres[np.arange(240) % n_populations]
+    assert n_outstanding(spectrum(data)[:50], 40) == n_populations - 1
+
+
+def test_scale_plays_no_part_and_too_few_after_it_leave_a_component():
+    rng = np.random.default_rng(0)
+    values = spectrum(rng.normal(size=(80, 500)))[:50]
+    assert n_outstanding(values, 5) == n_outstanding(1e6 * values, 5)
+    assert n_outstanding(values[:12], 5) == 5
+    assert n_outstanding(values, 0) == 0

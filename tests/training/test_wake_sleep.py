@@ -86,7 +86,7 @@ def trained(x):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     phases = [
-        warm_start(model, 60, 1.0, noise),
+        warm_start(model, 60, Weights(), noise),
         dreaming(model, 40, Weights(), noise),
         wake_sleep(model, 60, Weights(), noise),
     ]
@@ -200,7 +200,7 @@ def test_warm_start_leaves_the_prior_and_the_diffusion(x):
     ]
     trained = [p for p in model.parameters() if all(p is not other for other in untouched)]
     before_untouched, before_trained = values(untouched), values(trained)
-    train(warm_start(model, 3, 1.0, generator(1)), x)
+    train(warm_start(model, 3, Weights(), generator(1)), x)
     assert all(same(before_untouched, untouched))
     assert not any(same(before_trained, trained))
 
@@ -212,7 +212,7 @@ def test_warm_start_leaves_the_prior_and_the_diffusion(x):
 def test_warm_start_turns_the_prior_terms_up(x, done, share):
     """-(reconstruction + w (log p(z) + H)), w from 0 to beta_reg over the first three tenths."""
     model = new_model()
-    (objective,) = warm_start(model, 1, 0.4, generator(1)).objectives
+    (objective,) = warm_start(model, 1, Weights(beta_reg=0.4), generator(1)).objectives
     terms = objective.loss(x, done)
     noise = torch.randn(N_SAMPLES, 2, generator=generator(1))
     reconstruction, regularisation = (term.mean() for term in model.belief_elbo(x, noise))
@@ -405,7 +405,7 @@ def test_dreaming_learns_labels_too(x, labels):
 def all_phases(seed, x):
     model, noise = new_model(), generator(seed)
     for phase in (
-        warm_start(model, 2, 1.0, noise),
+        warm_start(model, 2, Weights(), noise),
         dreaming(model, 2, Weights(), noise),
         wake_sleep(model, 2, Weights(), noise),
     ):
