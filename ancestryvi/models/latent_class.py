@@ -196,6 +196,7 @@ class LatentClassModel(LatentVariableModel):
         some = standardise(torch.cat([noise[:, :n_pairs], noise[:, half : half + n_pairs]], dim=1))
         log_q = self.class_log_probs(x)
         rows, c, weights = self._likely(log_q)
+        some = some.expand(-1, -1, len(x), -1)[:, :, rows]
         by_pair = weights * self.elbo(x[rows], some, c).elbo.mean(0)
         return self._log_class(log_q).index_add(0, rows, by_pair)
 

@@ -416,13 +416,13 @@ def test_bound_gives_each_class_its_share_of_the_draws(random_ddvi, generator, x
 def test_bound_keeps_mirrored_draws_in_pairs(random_ddvi, generator, x, monkeypatch, n_classes):
     """Draws whose second half mirrors the first: those taken have the mean 0, at every step."""
     model = random_ddvi(n_clusters=n_classes, classes=True).requires_grad_(False)
-    taken, class_elbo = [], model.class_elbo
+    taken, elbo = [], model.elbo
 
-    def spy(x, noise, log_q):
+    def spy(x, noise, c):
         taken.append(noise)
-        return class_elbo(x, noise, log_q)
+        return elbo(x, noise, c)
 
-    monkeypatch.setattr(model, "class_elbo", spy)
+    monkeypatch.setattr(model, "elbo", spy)
     half = torch.randn(4, 16, 1, 2, generator=generator)
     model.bound(x, torch.cat([half, -half], dim=1))
     assert taken[0].mean(1).abs().max() < 1e-12
