@@ -135,7 +135,7 @@ SYSTEMS: dict[str, System] = {
         models=(DDVI, LatentClassDDVI),
         shares=WAKE_SLEEP_SHARES,
         n_hidden=DDVI_HIDDEN,
-        n_auto=(80, 800, 4000),
+        n_auto=(40, 800, 2000),
     ),
     "aevb": System(
         title="AEVB",
