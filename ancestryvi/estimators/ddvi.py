@@ -60,7 +60,7 @@ class AncestryDDVI(LatentVariableEstimator):
         Weight of the sleep objective.
     beta_neighbors : float, default=10.0
         Weight, in the pre-training, of a term that keeps neighbours in the features together on the
-        map; 0 leaves it out.
+        map, where the prior is learned; 0 leaves it out.
     alpha : float, default=1.0
         Weight of the classification of labelled samples (section 4.1).
     preset : {"reference"} or None, default=None

@@ -56,6 +56,9 @@ REFERENCE_REPEATS = 5
 MIN_VARIANCE = 1e-4
 """Added to the variance of every component that a mixture starts from, in units of the map."""
 
+EMPTY = 1e-6
+"""Samples that a cluster without any counts for, so that its weight has a logarithm."""
+
 SMALLEST_NOISE = 0.05
 """Least starting standard deviation of p(x | z), in units of the features' overall one."""
 
@@ -113,7 +116,8 @@ class Recipe:
         blueprint = self._blueprint(x, fixed, labels, random)
         model = self._untrained(blueprint, fixed, x, seed).to(x.device)
         noise = torch.Generator(device=x.device).manual_seed(seed)
-        n_epochs = self.epochs(len(x))
+        settled = fixed is None and self.pretrain
+        n_epochs = self.epochs(len(x), settled)
 
         def start() -> None:
             if fixed is None or labels is not None:
@@ -137,7 +141,7 @@ class Recipe:
             n_labels=0 if labels is None else blueprint.n_clusters,
             sleep=self.sleep,
             n_sleep_steps=self.n_sleep_steps,
-            pairs=neighbour_pairs(x, random) if self.beta_neighbors and self.pretrain else None,
+            pairs=neighbour_pairs(x, random) if self.beta_neighbors and settled else None,
         )
         codes = None if labels is None else torch.as_tensor(labels, device=x.device)
         with self._training(x, codes, seed, sum(n_epochs.values())) as (run, history):
@@ -210,8 +214,8 @@ class Recipe:
 
             yield run, history
 
-    def epochs(self, n_samples: int) -> dict[str, int]:
-        """Epochs of each phase, at least one."""
+    def epochs(self, n_samples: int, settled: bool) -> dict[str, int]:
+        """Epochs of each phase, at least one; `settled`: wake-sleep comes to refine."""
         if isinstance(self.n_epochs, str):
             n_batches = math.ceil(n_samples / self.batch_size)
             n_epochs, least, most = self.system.n_auto
@@ -228,6 +232,8 @@ class Recipe:
             for name, share in self.system.shares.items()
             if not left_out.get(name, False)
         }
+        if settled and "wake-sleep" in shares:
+            shares["wake-sleep"] *= self.system.refinement
         return {
             name: max(1, round(total * share / sum(shares.values())))
             for name, share in shares.items()
@@ -374,7 +380,7 @@ def start_clusters(
             random_state=random,
         )
         responsibilities = mixture.fit(latents).predict_proba(latents)
-    sizes = responsibilities.sum(axis=0) + np.finfo(float).tiny
+    sizes = responsibilities.sum(axis=0) + EMPTY
     share = responsibilities / sizes
     if match_parts:
         with torch.no_grad():

@@ -49,8 +49,9 @@ LATENT_FINAL = 0.95
 """abar_T where reverse steps do not see x: what z knows of x has to come through y_T. That of the
 authors is 0.951 for their T = 5 and 0.904 for T = 10."""
 
-DDVI_HIDDEN = 128
-"""Width of DDVI's networks, twice that of its denoiser."""
+HIDDEN, SETTLED_HIDDEN = 256, 128
+"""Width of encoder and decoder, and that of DDVI under a prior that is learned: a warm start settles
+the map there, which half the width does as well. Under a fixed one wake-sleep has all to learn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +75,10 @@ class System:
         Default weight of the prior terms.
     bounded : bool
         Whether it has a lower bound of log p(x).
-    n_hidden : int
-        Width of encoder and decoder where p(x | z) is a Gaussian.
+    refinement : float
+        Factor of the share of "wake-sleep" where it refines what a warm start has settled.
+    width : callable
+        From a `Blueprint` to the width of a decoder whose p(x | z) is a Gaussian.
     n_auto : tuple of three int
         With ``n_epochs="auto"``: the epochs, and the least and the largest number of batches in
         all, to which they are changed where needed.
@@ -92,7 +95,8 @@ class System:
     shares: Mapping[str, float] = field(default_factory=lambda: WAKE_SHARES)
     beta: float = 1.0
     bounded: bool = True
-    n_hidden: int = 256
+    refinement: float = 1.0
+    width: Callable[[Any], int] = lambda make: HIDDEN
     n_auto: tuple[int, int, int] = (240, 2600, 6000)
 
     def build(self, make: Any, prior: Prior, noise_scale: Tensor) -> Autoencoder:
@@ -100,9 +104,14 @@ class System:
         kind: Any = self.models[1] if make.classes else self.models[0]
         if issubclass(kind, LatentVariableModel):
             return kind(
-                make.n_features, prior, self.posterior(make), noise_scale, n_hidden=self.n_hidden
+                make.n_features, prior, self.posterior(make), noise_scale, n_hidden=self.width(make)
             )
         return kind(make.n_features, prior, self.posterior(make))
+
+
+def _width(make: Any) -> int:
+    """Width of DDVI's encoder and decoder, twice that of its denoiser."""
+    return SETTLED_HIDDEN if make.learned else HIDDEN
 
 
 def _diffusion(make: Any) -> DiffusionPosterior:
@@ -113,8 +122,8 @@ def _diffusion(make: Any) -> DiffusionPosterior:
         GaussianDiffusion(cosine_alpha_bar(make.n_steps, **final)),
         n_classes=make.n_classes,
         conditional=make.conditional,
-        n_hidden=DDVI_HIDDEN,
-        n_hidden_denoiser=DDVI_HIDDEN // 2,
+        n_hidden=_width(make),
+        n_hidden_denoiser=_width(make) // 2,
     )
 
 
@@ -134,7 +143,8 @@ SYSTEMS: dict[str, System] = {
         posterior=_diffusion,
         models=(DDVI, LatentClassDDVI),
         shares=WAKE_SLEEP_SHARES,
-        n_hidden=DDVI_HIDDEN,
+        refinement=0.5,
+        width=_width,
         n_auto=(40, 800, 2000),
     ),
     "aevb": System(

@@ -71,7 +71,7 @@ class Plan:
 Course = Callable[[Any, Plan], Iterator[Phase]]
 """From an untrained model and a plan to phases, each to be run before the next is asked for."""
 
-WAKE_SLEEP_SHARES = {"layout": 0.08, "warm start": 0.7, "dreaming": 0.12, "wake-sleep": 0.1}
+WAKE_SLEEP_SHARES = {"layout": 0.08, "warm start": 0.6, "dreaming": 0.12, "wake-sleep": 0.2}
 WAKE_SHARES = {"layout": 0.08, "warm start": 0.6, "wake-sleep": 0.2}
 ADVERSARIAL_SHARES = {"layout": 0.08, "adversarial": 0.6, "settling": 0.2}
 DECODER_SHARES = {"layout": 0.08, "auto-encoder": 0.6, "settling": 0.2}
