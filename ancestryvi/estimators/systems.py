@@ -50,8 +50,8 @@ LATENT_FINAL = 0.95
 authors is 0.951 for their T = 5 and 0.904 for T = 10."""
 
 HIDDEN, SETTLED_HIDDEN = 256, 128
-"""Width of encoder and decoder, and that of DDVI under a prior that is learned: a warm start settles
-the map there, which half the width does as well. Under a fixed one wake-sleep has all to learn."""
+"""Width of encoder and decoder, and that of DDVI under a prior that is learned: there a warm start
+settles the map, and half the width does. Under a fixed prior wake-sleep has all to learn."""
 
 
 @dataclass(frozen=True, kw_only=True)
