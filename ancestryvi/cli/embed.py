@@ -72,10 +72,8 @@ model_options = [
     click.option(
         "--clustering",
         type=click.Choice(["auto", "mixture", "latent_class"]),
-        default="auto",
-        show_default=True,
         help="Clusters as parts of the prior, or by an explicit class variable; 'auto' is the "
-        "latter unless --prior is a fixed shape.",
+        "latter unless --prior is a fixed shape.  [default: auto for ddvi, else mixture]",
     ),
     click.option(
         "--sleep",
@@ -196,7 +194,10 @@ def _method(parameters: dict[str, Any]) -> Any:
         "random_state": parameters["seed"],
         "progress": True,
     }
-    idle = _given(parameters) & (TUNING - takes.keys())
+    given = _given(parameters)
+    if "clustering" not in given:
+        del values["clustering"]  # each method has a default of its own
+    idle = given & (TUNING - takes.keys())
     if parameters["learn_labels"] and "alpha" not in takes:
         idle.add("learn_labels")
     for option in sorted(idle):
