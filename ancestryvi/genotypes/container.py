@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ancestryvi.exceptions import InputFormatError, SampleError
 from ancestryvi.genotypes.dosage import CODING, MISSING, as_dosages
+from ancestryvi.genotypes.source import Columns
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -188,6 +189,10 @@ class Genotypes:
             self.samples.iloc[rows],
             self.variants.iloc[columns].reset_index(drop=True),
         )
+
+    def read_dosages(self, columns: Columns) -> NDArray[np.int8]:
+        """Return the dosages of some variants, as `source.IndexedDosages` asks; see `select`."""
+        return _take(self.dosages, columns, axis=1)
 
     def variant_keys(self) -> pd.Index:
         """Name each variant ``contig:position:ref:alt``; duplicated records share a key.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,12 @@ from ancestryvi.exceptions import InputFormatError
 from ancestryvi.genotypes.dosage import MISSING
 from ancestryvi.genotypes.source import (
     Block,
+    Columns,
     Content,
-    block_columns,
     check_sample_ids,
+    iter_indexed,
     plink_sample_ids,
+    runs,
 )
 from ancestryvi.genotypes.text import BLANKS, read_strings
 
@@ -65,7 +68,7 @@ class BedSource:
                 f"{path.with_suffix('.bim')}, line {line + 1}: position {bim[3][line]!r} in "
                 "column 4 is no number"
             )
-        self._variants = pd.DataFrame(
+        self.variants = pd.DataFrame(
             {
                 "contig": bim[0],
                 "position": positions.astype(np.int64),
@@ -92,26 +95,38 @@ class BedSource:
                 f"{path} is no PLINK 1 .bed: it begins with {start!r}; a BED file of genome "
                 "intervals holds no genotypes"
             )
-        expected = 3 + len(self._variants) * self._bytes_per_variant
+        expected = 3 + len(self.variants) * self._bytes_per_variant
         found = path.stat().st_size
         if found != expected:
             state = "truncated" if found < expected else "too long"
             raise InputFormatError(
                 f"{path} is {state}: {len(self.sample_ids)} samples in the .fam and "
-                f"{len(self._variants)} variants in the .bim make {expected} bytes, found {found}; "
+                f"{len(self.variants)} variants in the .bim make {expected} bytes, found {found}; "
                 "copy all three files again"
             )
 
     def iter_blocks(self) -> Iterator[Block]:
         """Yield dosages of (n_samples, some variants), in file order."""
-        n_samples = len(self.sample_ids)
-        step = block_columns(n_samples)
+        return iter_indexed(self)
+
+    def read_dosages(self, columns: Columns) -> NDArray[np.int8]:
+        """Return the dosages of some variants, (n_samples, n_columns)."""
         with self.paths[0].open("rb") as file:
-            file.seek(3)
-            for start in range(0, len(self._variants), step):
-                columns = self._variants.iloc[start : start + step].reset_index(drop=True)
-                packed = np.fromfile(file, np.uint8, len(columns) * self._bytes_per_variant)
-                yield Block(unpack(packed.reshape(len(columns), -1), n_samples).T, columns)
+            if isinstance(columns, slice):
+                start, stop, _ = columns.indices(len(self.variants))
+                return unpack(self._read(file, start, stop), len(self.sample_ids)).T
+            packed = np.empty((len(columns), self._bytes_per_variant), np.uint8)
+            for place, run in runs(columns):
+                packed[place : place + run.stop - run.start] = self._read(file, run.start, run.stop)
+        return unpack(packed, len(self.sample_ids)).T
+
+    def _read(self, file: BinaryIO, start: int, stop: int) -> NDArray[np.uint8]:
+        """Return the bytes of a range of variants, one row for each."""
+        n_bytes = (stop - start) * self._bytes_per_variant
+        packed = np.fromfile(
+            file, np.uint8, n_bytes, offset=3 + start * self._bytes_per_variant - file.tell()
+        )
+        return packed.reshape(stop - start, self._bytes_per_variant)
 
 
 def unpack(packed: NDArray[np.uint8], n_samples: int) -> NDArray[np.int8]:

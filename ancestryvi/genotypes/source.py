@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
@@ -18,6 +19,9 @@ StrPath = str | os.PathLike[str]
 
 Content = Literal["dosages", "scores"]
 """What a source holds: dosages of variants, or PC scores computed elsewhere."""
+
+Columns = slice | NDArray[np.intp]
+"""Which variants to read."""
 
 BLOCK_CALLS = 1 << 22
 """Calls in one block, about: small enough to stay cheap in memory at any number of samples."""
@@ -61,9 +65,62 @@ class GenotypeSource(Protocol):
         ...
 
 
+class IndexedDosages(Protocol):
+    """Dosages of which any columns can be read at any time: `Genotypes`, or an indexed file.
+
+    What passes over a cohort more than once, and must not hold it whole, asks for this.
+
+    Attributes
+    ----------
+    sample_ids : list of str
+    variants : DataFrame of n_variants rows
+        The variant table.
+    """
+
+    @property
+    def sample_ids(self) -> list[str]: ...
+
+    @property
+    def variants(self) -> pd.DataFrame: ...
+
+    def read_dosages(self, columns: Columns) -> NDArray[np.int8]:
+        """Return the dosages of some variants for all samples, (n_samples, n_columns), int8.
+
+        `columns` is a slice without a step, or increasing indices. Calls from several threads or
+        processes do not disturb one another.
+        """
+        ...
+
+
 def block_columns(n_samples: int) -> int:
     """Return how many variants make a block."""
     return max(1, BLOCK_CALLS // max(1, n_samples))
+
+
+def iter_indexed(source: IndexedDosages) -> Iterator[Block]:
+    """Yield all columns of an indexed source, in order."""
+    step = block_columns(len(source.sample_ids))
+    for start in range(0, len(source.variants), step):
+        columns = source.variants.iloc[start : start + step].reset_index(drop=True)
+        yield Block(source.read_dosages(slice(start, start + len(columns))), columns)
+
+
+def runs(columns: NDArray[np.intp]) -> Iterator[tuple[int, slice]]:
+    """Split increasing indices into runs, so that a file is read in few pieces.
+
+    Yields
+    ------
+    start, columns : int, slice
+        The place of the run's first index among `columns`, and what to read.
+
+    Examples
+    --------
+    >>> list(runs(np.array([3, 4, 9])))
+    [(0, slice(3, 5, None)), (2, slice(9, 10, None))]
+    """
+    breaks = np.flatnonzero(np.diff(columns) > 1) + 1
+    for part in np.split(np.arange(len(columns)), breaks) if len(columns) else ():
+        yield int(part[0]), slice(int(columns[part[0]]), int(columns[part[-1]]) + 1)
 
 
 def check_sample_ids(sample_ids: Sequence[str], path: Path) -> list[str]:

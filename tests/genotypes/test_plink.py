@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ancestryvi.exceptions import InputFormatError, SampleError
-from ancestryvi.genotypes import read_genotypes
+from ancestryvi.genotypes import Genotypes, open_source, read_genotypes
 
 
 def naive_bed(path, n_samples, n_variants):
@@ -40,6 +40,19 @@ def test_random_files_agree_with_a_loop_over_bits(write_bed, monkeypatch, n_samp
     genotypes = read_genotypes(path)
     np.testing.assert_array_equal(genotypes.dosages, dosages)
     assert genotypes.dosages.tolist() == naive_bed(path, n_samples, 23)
+
+
+def test_any_columns_are_those_of_the_whole(write_bed):
+    dosages = np.random.default_rng(0).integers(-1, 3, (5, 23))
+    source = open_source(write_bed(dosages.tolist()))
+    assert len(source.variants) == 23
+    for columns in (slice(3, 9), slice(20, 99), np.array([0, 1, 4, 5, 6, 22]), np.arange(0)):
+        read = source.read_dosages(columns)
+        assert read.dtype == np.int8
+        np.testing.assert_array_equal(read, dosages[:, columns])
+        np.testing.assert_array_equal(
+            Genotypes.from_dosages(dosages).read_dosages(columns), dosages[:, columns]
+        )
 
 
 def test_bim_and_fam_decide_names(write_bed):
