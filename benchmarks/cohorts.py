@@ -200,10 +200,10 @@ def human(size: int, seed: int) -> Cohort:
 
 
 def close(seed: int) -> Cohort:
-    """Eight populations of 150 at F_ST of about 0.001."""
-    names = [f"P{i + 1}" for i in range(8)]
+    """Four populations of 300 at F_ST of about 0.001: near the limit of what can be told apart."""
+    names = [f"P{i + 1}" for i in range(4)]
     demography = _tree([("ANC", 20, names)], {}, 10_000)
-    return simulate(demography, dict.fromkeys(names, 150), seed, n_variants=60_000)
+    return simulate(demography, dict.fromkeys(names, 300), seed, n_variants=60_000)
 
 
 def unequal(seed: int) -> Cohort:

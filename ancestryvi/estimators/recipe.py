@@ -59,6 +59,11 @@ MIN_VARIANCE = 1e-4
 EMPTY = 1e-6
 """Samples that a cluster without any counts for, so that its weight has a logarithm."""
 
+COARSENING = 0.5
+"""Power of the likelihood that clusters are read out with: the coarsened posterior of Miller and
+Dunson (2019, JASA 114:1113-1125). Populations are no Gaussians with independent PCs, so evidence
+from many PCs is counted more than once, and assignments would be too sure of themselves."""
+
 SMALLEST_NOISE = 0.05
 """Least starting standard deviation of p(x | z), in units of the features' overall one."""
 
@@ -147,8 +152,9 @@ class Recipe:
         with self._training(x, codes, seed, sum(n_epochs.values())) as (run, history):
             for phase in self.system.course(model, plan):
                 run(phase)
-        if labels is not None and isinstance(model, LatentClassModel):
-            model.posterior.class_factor.fill_(calibration(as_array(x), labels))
+        if isinstance(model, LatentClassModel):
+            factor = COARSENING if labels is None else calibration(as_array(x), labels)
+            model.posterior.class_factor.fill_(factor)
         trained = model.cpu().double().requires_grad_(False)
         return FittedModel(trained, blueprint, centre, unit), history
 

@@ -49,6 +49,8 @@ class DiffusionPosterior(EncoderPosterior):
         Width of the encoder, which has two hidden layers.
     n_hidden_denoiser : int, default=128
         Width of the denoiser.
+    sharpness : float, default=1.0
+        As for `EncoderPosterior`.
 
     Notes
     -----
@@ -70,8 +72,11 @@ class DiffusionPosterior(EncoderPosterior):
         conditional: bool = True,
         n_hidden: int = 256,
         n_hidden_denoiser: int = 128,
+        sharpness: float = 1.0,
     ) -> None:
-        super().__init__(n_features, n_latent, n_classes=n_classes, n_hidden=n_hidden)
+        super().__init__(
+            n_features, n_latent, n_classes=n_classes, n_hidden=n_hidden, sharpness=sharpness
+        )
         self.diffusion = diffusion
         self.conditional = conditional
         self.start_head = zero_init(nn.Linear(n_hidden, 2 * n_latent))

@@ -200,13 +200,16 @@ class LatentVariableModel(Autoencoder):
         mean = self.expectation(z, torch.nn.functional.one_hot(part, self.prior.n_clusters).to(z))
         return z, part, mean + self.log_noise.exp() * normal(tuple(mean.shape), mean, generator)
 
-    def belief_elbo(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def belief_elbo(
+        self, x: Tensor, belief: tuple[Tensor, Tensor], noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Reconstruction and KL-like term of AEVB, whose posterior is the encoder's belief alone.
 
-        Classes play no part in it. With noise of shape (n_samples, n_latent); terms in nats, of
-        shape (n_samples,).
+        Classes play no part in it. With the belief about x, as `encoder_belief` gives it, and noise
+        of shape (n_samples, n_latent); terms in nats, of shape (n_samples,).
         """
-        z, scale = self.posterior.draw_belief(x, noise)
+        mean, scale = belief
+        z = mean + scale * noise
         reconstruction = gaussian_log_prob(x, self.decoder(z), (2.0 * self.log_noise).exp())
         return reconstruction, self.prior.log_prob(z) + gaussian_entropy(scale**2)
 

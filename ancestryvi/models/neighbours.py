@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 WIDTH = 0.05
 """Distance on the map at which the similarity of two samples is one half, in units in which the
 prior starts as a standard normal: about the spread of the beliefs."""
 
-N_NEGATIVES = 128
-"""Samples of a batch that each pair is told apart from."""
 
-
-def neighbour_loss(places: Tensor, partners: Tensor) -> Tensor:
+def neighbour_loss(places: Tensor, partners: Tensor, others: Tensor) -> Tensor:
     """How badly pairs of neighbours are told from chance pairs, in nats, of shape (n_pairs,).
 
     -log of s_ij / (s_ij + sum_k s_ik), with the similarity s = 1 / (1 + (distance / width)^2) of
-    t-SNE, where j is a neighbour of i and k runs over other samples. Those are places of other
-    pairs, `N_NEGATIVES` of them at most, which stand for all in the batch.
+    t-SNE, where j is a neighbour of i and k runs over samples drawn at random.
 
     Parameters
     ----------
@@ -26,6 +21,8 @@ def neighbour_loss(places: Tensor, partners: Tensor) -> Tensor:
         Where samples i are on the map.
     partners : Tensor of shape (n_pairs, n_latent)
         Where a neighbour j of each is.
+    others : Tensor of shape (n_others, n_latent)
+        Where samples k are.
 
     References
     ----------
@@ -35,17 +32,14 @@ def neighbour_loss(places: Tensor, partners: Tensor) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> places = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0]])
-    >>> near, far = neighbour_loss(places, places), neighbour_loss(places, places.roll(1, 0))
+    >>> near, far = (neighbour_loss(places, p, places) for p in (places, places.roll(1, 0)))
     >>> bool((near < far).all())
     True
     """
-    n_pairs = len(places)
-    others = places[:N_NEGATIVES]
     squared = places.square().sum(-1, keepdim=True) + others.square().sum(-1)
     distances = (squared - 2.0 * places @ others.T).clamp(min=0.0) / WIDTH**2
-    similarity = 1.0 / (1.0 + distances)
-    similarity = similarity * (1.0 - torch.eye(n_pairs, len(others)).to(similarity))
-    chance = similarity.sum(-1) * (n_pairs / len(others))
+    chance = (1.0 / (1.0 + distances)).sum(-1)
     apart = 1.0 + (places - partners).square().sum(-1) / WIDTH**2
     return apart.log() + (1.0 / apart + chance).log()

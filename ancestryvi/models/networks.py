@@ -20,6 +20,17 @@ def mlp(n_inputs: int, n_hidden: int, n_layers: int, n_outputs: int) -> nn.Seque
     return nn.Sequential(*layers, nn.Linear(widths[-1], n_outputs))
 
 
+class Scale(nn.Module):
+    """Multiplication by a fixed factor."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x
+
+
 def zero_init(layer: nn.Linear) -> nn.Linear:
     """The same layer with output 0 for every input, so that training starts from "no change"."""
     nn.init.zeros_(layer.weight)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ancestryvi.models.networks import mlp, zero_init
+from ancestryvi.models.networks import Scale, mlp, zero_init
 
 LOG_SCALE_RANGE = (-10.0, 3.0)
 """Log standard deviations that the encoder may give, on a map of a few units. Networks extrapolate
@@ -97,9 +97,13 @@ class Posterior(nn.Module, ABC):
 
     def draw_belief(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """z drawn from the belief with the given noise, and its standard deviations."""
+        mean, scale = self.encoder_belief(x)
+        return mean + scale * noise, scale
+
+    def encoder_belief(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviations of the Gaussian belief about z."""
         encoding = self.encode(x)
-        scale = encoding.log_scale.exp()
-        return encoding.mean + scale * noise, scale
+        return encoding.mean, encoding.log_scale.exp()
 
 
 class EncoderPosterior(Posterior):
@@ -113,17 +117,29 @@ class EncoderPosterior(Posterior):
         Number of values of a class variable c that q depends on too; 0 for none.
     n_hidden : int, default=256
         Width of the encoder, which has two hidden layers.
+    sharpness : float, default=1.0
+        Factor of x on its way into the encoder. Networks learn smooth functions first (Rahaman et
+        al. 2019, On the spectral bias of neural networks, ICML); the larger the factor, the
+        shorter are the distances over which they learn places to change.
     """
 
     class_factor: Tensor
 
     def __init__(
-        self, n_features: int, n_latent: int, *, n_classes: int = 0, n_hidden: int = 256
+        self,
+        n_features: int,
+        n_latent: int,
+        *,
+        n_classes: int = 0,
+        n_hidden: int = 256,
+        sharpness: float = 1.0,
     ) -> None:
         super().__init__()
         self.n_latent = n_latent
         self.n_classes = n_classes
-        self.encoder = nn.Sequential(mlp(n_features, n_hidden, 1, n_hidden), nn.SiLU())
+        self.encoder = nn.Sequential(
+            Scale(sharpness), mlp(n_features, n_hidden, 1, n_hidden), nn.SiLU()
+        )
         self.belief_head = nn.Linear(n_hidden, 2 * n_latent)
         if n_classes:
             self.class_head = zero_init(nn.Linear(2 * n_features, n_classes))
@@ -138,11 +154,10 @@ class EncoderPosterior(Posterior):
             features = features + c @ self.class_features
         return Encoding(*gaussian(self.belief_head(features)), features)
 
-    def draw_belief(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """z drawn from the belief with the given noise, and its standard deviations."""
+    def encoder_belief(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviations of the Gaussian belief."""
         mean, log_scale = gaussian(self.belief_head(self.encoder(x)))
-        scale = log_scale.exp()
-        return mean + scale * noise, scale
+        return mean, log_scale.exp()
 
     # ---------------------------------------------------------------------------- the classes
 

@@ -93,7 +93,8 @@ def wake_sleep_course(model: Any, plan: Plan) -> Iterator[Phase]:
         )
     plan.start_clusters()
     if "dreaming" in plan.n_epochs:
-        yield dreaming(model, plan.n_epochs["dreaming"], plan.weights, plan.generator)
+        n_epochs = plan.n_epochs["dreaming"]
+        yield dreaming(model, n_epochs, plan.weights, plan.generator, settled=plan.settled)
     yield wake_sleep(
         model,
         plan.n_epochs["wake-sleep"],

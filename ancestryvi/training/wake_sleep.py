@@ -108,23 +108,27 @@ def warm_start(
     """Train decoder and encoder as AEVB, with the encoder's Gaussian belief as the posterior.
 
     This is the pre-training of algorithm 1, line 1. The prior stays as it is. With `pairs`, the
-    means of the beliefs of neighbours are drawn together, and apart from those of other samples:
-    half as many pairs as there are rows in a batch.
+    means of the beliefs of neighbours are drawn together, and apart from those of the batch: half
+    as many pairs as it has rows, each seen from both ends.
     """
 
     def loss(x: Tensor, done: float, labels: Tensor | None = None) -> Mapping[str, Tensor]:
-        noise = normal((len(x), model.n_latent), x, generator)
-        reconstruction, regularisation = model.belief_elbo(x, noise)
+        n_rows = len(x)
+        both = () if pairs is None else pairs.draw((n_rows + 1) // 2, generator)
+        mean, scale = model.posterior.encoder_belief(torch.cat([x, *both]))
+        noise = normal((n_rows, model.n_latent), x, generator)
+        belief = mean[:n_rows], scale[:n_rows]
+        reconstruction, regularisation = model.belief_elbo(x, belief, noise)
         weight = weights.beta_reg * min(1.0, done / WARM_UP)
         total = -(reconstruction + weight * regularisation).mean()
         terms = {
             "reconstruction": reconstruction.mean(),
             "elbo": (reconstruction + regularisation).mean(),
         }
-        if pairs is not None:
-            both = torch.cat(pairs.draw((len(x) + 1) // 2, generator))
-            places, partners = model.posterior.draw_belief(both, both.new_zeros(1))[0].chunk(2)
-            terms["neighbors"] = neighbour_loss(places, partners).mean()
+        if both:
+            ends = mean[n_rows:]
+            partners = ends.roll(len(ends) // 2, 0)
+            terms["neighbors"] = neighbour_loss(ends, partners, mean[:n_rows]).mean()
             total = total + weights.beta_neighbors * terms["neighbors"]
         return {"loss": total, **terms}
 
@@ -139,10 +143,18 @@ def warm_start(
     )
 
 
-def dreaming(model: DDVI, n_epochs: int, weights: Weights, generator: torch.Generator) -> Phase:
+def dreaming(
+    model: DDVI,
+    n_epochs: int,
+    weights: Weights,
+    generator: torch.Generator,
+    *,
+    settled: bool = False,
+) -> Phase:
     """Train the posterior alone on dreams of the model: wake-sleep then starts from a good one.
 
-    Where there are labels, they are learned too.
+    Where there are labels, they are learned too. With `settled`, the encoder and its belief, which
+    the warm start has made, stay as they are, and the map with them.
     """
 
     def loss(x: Tensor, done: float, labels: Tensor | None = None) -> Mapping[str, Tensor]:
@@ -155,7 +167,12 @@ def dreaming(model: DDVI, n_epochs: int, weights: Weights, generator: torch.Gene
             "classification": classification,
         }
 
-    optimizer = adam(model.posterior.parameters(), DREAMING_RATE)
+    parameters = [
+        parameter
+        for name, parameter in model.posterior.named_parameters()
+        if not (settled and name.startswith(("encoder.", "belief_head.")))
+    ]
+    optimizer = adam(parameters, DREAMING_RATE)
     return Phase("dreaming", n_epochs, [Objective("sleep", loss, [optimizer])])
 
 

@@ -53,6 +53,7 @@ def random_ddvi() -> Callable[..., DDVI]:
         spread: float = 0.4,
         classes: bool = False,
         conditional: bool = True,
+        sharpness: float = 1.0,
     ) -> DDVI:
         generator = torch.Generator().manual_seed(seed)
         prior = MixturePrior(
@@ -68,6 +69,7 @@ def random_ddvi() -> Callable[..., DDVI]:
             conditional=conditional,
             n_hidden=6,
             n_hidden_denoiser=5,
+            sharpness=sharpness,
         )
         kind = LatentClassDDVI if classes else DDVI
         model = kind(n_features, prior, posterior, torch.ones(n_features), n_hidden=6)

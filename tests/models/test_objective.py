@@ -381,7 +381,7 @@ def test_belief_elbo_agrees_with_a_naive_loop(random_ddvi, generator, x):
     """log p(x|z), and log p(z) + H of the encoder's Gaussian, z = m + s eps (AEVB)."""
     model = random_ddvi().requires_grad_(False)
     noise = torch.randn(3, 2, generator=generator)
-    reconstruction, regularisation = model.belief_elbo(x, noise)
+    reconstruction, regularisation = model.belief_elbo(x, model.posterior.encoder_belief(x), noise)
     encoding = model.posterior.encode(x)
     for row in range(3):
         q = Normal(encoding.mean[row], encoding.log_scale[row].exp())

@@ -12,6 +12,8 @@ from ancestryvi.models.networks import mlp, zero_init
 from ancestryvi.models.posterior import LOG_SCALE_RANGE
 from ancestryvi.models.schedules import cosine_alpha_bar
 
+SHARPNESS = 1.7
+
 
 def silu(a):
     return a / (1 + np.exp(-a))
@@ -24,8 +26,8 @@ class NaivePosterior:
         self.p = {name: value.detach().numpy() for name, value in posterior.named_parameters()}
         self.conditional = posterior.conditional
         self.alpha_bar = cosine_alpha_bar(posterior.diffusion.n_steps).tolist()
-        hidden = silu(self.linear("encoder.0.0", x))
-        features = silu(self.linear("encoder.0.2", hidden))
+        hidden = silu(self.linear("encoder.1.0", SHARPNESS * x))
+        features = silu(self.linear("encoder.1.2", hidden))
         if c is not None:
             features = features + self.p["class_features"][c]
         belief = self.linear("belief_head", features)
@@ -80,7 +82,9 @@ def test_infer_follows_the_equations_written_out(
 
     Without x in the reverse steps, q(y_{t-1} | y_t, c) (appendix B).
     """
-    posterior = random_ddvi(n_steps=n_steps, classes=classes, conditional=conditional).posterior
+    posterior = random_ddvi(
+        n_steps=n_steps, classes=classes, conditional=conditional, sharpness=SHARPNESS
+    ).posterior
     x = torch.randn(4, 3, generator=generator)
     noise = torch.randn(n_steps + 1, 4, 2, generator=generator)
     c = torch.eye(3)[[2, 0, 1, 2]] if classes else None

@@ -10,10 +10,18 @@ from ancestryvi.models.ddvi import DDVI
 from ancestryvi.models.diffusion import GaussianDiffusion
 from ancestryvi.models.diffusion_posterior import DiffusionPosterior
 from ancestryvi.models.latent_class import LatentClassDDVI
+from ancestryvi.models.neighbours import neighbour_loss
 from ancestryvi.models.priors import MixturePrior
 from ancestryvi.models.schedules import cosine_alpha_bar
 from ancestryvi.training import History, train_phase
-from ancestryvi.training.wake_sleep import Weights, dreaming, layout, wake_sleep, warm_start
+from ancestryvi.training.wake_sleep import (
+    Pairs,
+    Weights,
+    dreaming,
+    layout,
+    wake_sleep,
+    warm_start,
+)
 
 N_SAMPLES, N_FEATURES, N_CLUSTERS = 240, 5, 3
 
@@ -143,6 +151,37 @@ def test_dreaming_moves_phi_and_leaves_theta_as_it_was(x):
     assert not any(same(phi_before, phi))
 
 
+def test_dreaming_leaves_a_settled_map_as_it_was(x):
+    model = new_model()
+    before = values(model.posterior.parameters())
+    place = model.posterior.encoder_belief(x)[0]
+    train(dreaming(model, 3, Weights(), generator(1), settled=True), x)
+    assert torch.equal(model.posterior.encoder_belief(x)[0], place)
+    kept = dict(
+        zip(
+            dict(model.posterior.named_parameters()),
+            same(before, model.posterior.parameters()),
+            strict=True,
+        )
+    )
+    assert all(kept[name] == name.startswith(("encoder.", "belief_head.")) for name in kept)
+
+
+def test_warm_start_tells_neighbours_from_the_batch(x):
+    """Each pair from both ends, with the means of the beliefs and no noise."""
+    model = new_model()
+    nearest = torch.cdist(x, x).fill_diagonal_(torch.inf).topk(3, largest=False).indices
+    pairs = Pairs(x, nearest)
+    (objective,) = warm_start(model, 1, Weights(beta_neighbors=2.0), generator(1), pairs).objectives
+    terms = objective.loss(x, 0.5)
+    one, other = pairs.draw(N_SAMPLES // 2, generator(1))
+    a, b, others = (model.posterior.encoder_belief(rows)[0] for rows in (one, other, x))
+    expected = (neighbour_loss(a, b, others).mean() + neighbour_loss(b, a, others).mean()) / 2
+    assert terms["neighbors"].item() == pytest.approx(expected.item(), rel=1e-5)
+    weighed = terms["loss"] + terms["elbo"]
+    assert weighed.item() == pytest.approx(2.0 * expected.item(), rel=1e-4)
+
+
 def test_dreaming_sees_the_data_as_a_number_of_rows_only(x):
     """Dreams come from the model: other data of the same size give the same posterior."""
     first, second = new_model(), new_model()
@@ -215,7 +254,9 @@ def test_warm_start_turns_the_prior_terms_up(x, done, share):
     (objective,) = warm_start(model, 1, Weights(beta_reg=0.4), generator(1)).objectives
     terms = objective.loss(x, done)
     noise = torch.randn(N_SAMPLES, 2, generator=generator(1))
-    reconstruction, regularisation = (term.mean() for term in model.belief_elbo(x, noise))
+    reconstruction, regularisation = (
+        term.mean() for term in model.belief_elbo(x, model.posterior.encoder_belief(x), noise)
+    )
     expected = -(reconstruction + 0.4 * share * regularisation)
     assert terms["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
     assert terms["elbo"].item() == pytest.approx((reconstruction + regularisation).item(), rel=1e-5)
