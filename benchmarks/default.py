@@ -296,8 +296,8 @@ def main() -> None:
         sections.append(
             "\nA fifth of the samples held out and projected: share in the cluster that holds most "
             "of their population, expected calibration error of `predict_proba` for it, and "
-            "that of the probabilities of populations, each cluster standing for the populations of its "
-            "samples; median distance from the place on a map of all samples, both maps "
+            "that of the probabilities of populations, each cluster standing for the populations "
+            "of its samples; median distance from the place on a map of all samples, both maps "
             "superimposed, as a share of its width.\n\n"
             f"{markdown(projected)}"
         )
