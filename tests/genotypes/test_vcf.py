@@ -74,9 +74,8 @@ def test_five_calls(write_vcf, five_calls, name):
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_random_files_agree_with_a_loop(write_vcf, monkeypatch, name, seed):
-    # Small blocks and buffers, so that chunks and lines are cut everywhere.
-    monkeypatch.setattr("ancestryvi.genotypes.source.BLOCK_CALLS", 130)
-    monkeypatch.setattr("ancestryvi.genotypes.vcf._BUFFER_BYTES", 97)
+    # Small pieces, so that lines are cut everywhere.
+    monkeypatch.setattr("ancestryvi.genotypes.inflate._PIECE_BYTES", 97)
     rng = np.random.default_rng(seed)
     samples = [f"sample {i}" for i in range(9)]
     records = random_records(rng, 60, 9)
@@ -166,8 +165,8 @@ def test_call_that_is_none(write_vcf):
 
 
 def test_short_and_long_lines(write_vcf, monkeypatch):
-    for buffer_bytes in (50, 1 << 18):
-        monkeypatch.setattr("ancestryvi.genotypes.vcf._BUFFER_BYTES", buffer_bytes)
+    for piece_bytes in (50, 1 << 18):
+        monkeypatch.setattr("ancestryvi.genotypes.inflate._PIECE_BYTES", piece_bytes)
         refused(write_vcf([RECORD, RECORD[:-1], RECORD]), "line 5: 13 columns, .* header has 14")
         refused(write_vcf([RECORD, (*RECORD, "0/0")]), "line 5: 15 columns, .* header has 14")
         # One line too long and one too short by as much.
