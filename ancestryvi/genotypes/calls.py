@@ -90,9 +90,12 @@ def _decode_wide(
     if others.any():
         flat = np.flatnonzero(others)
         other_words = words.reshape(-1)[flat]
-        is_tab = other_words.view(np.uint8).reshape(-1, _WORD.itemsize) == _TAB
+        before, *call = other_words.view(np.uint8).reshape(-1, _WORD.itemsize).T
         row = flat // words.shape[1]
-        is_wide[row[~is_tab[:, 0] | is_tab[:, 1:].any(axis=1)]] = False
+        wrong = before != _TAB
+        for characters in call:
+            wrong |= (characters == _TAB) | (characters == _COLON)
+        is_wide[row[wrong]] = False
         kept = is_wide[row]
         calls = (other_words[kept] >> 8).astype("<u8").view("S8")
         dosages.reshape(-1)[flat[kept]] = _decode_at(calls, flat[kept], rows, words.shape[1])

@@ -26,6 +26,7 @@ BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b00030000000000000000
 _BGZF_START = b"\x1f\x8b\x08\x04"
 _BLOCK_HEADER = 18
 _BLOCK_TEXT = 1 << 16  # the most that a block may hold
+_NO_BLOCK = "a BGZF block is not as long as it says"
 _PIECE_BYTES = 1 << 22
 
 _Item = TypeVar("_Item")
@@ -123,7 +124,7 @@ def _bgzf_pieces(file: BinaryIO) -> Iterator[tuple[list[bytes], int]]:
         block = header + file.read(int.from_bytes(header[16:], "little") + 1 - len(header))
         n_bytes = int.from_bytes(block[-4:], "little")
         if n_bytes > _BLOCK_TEXT:
-            raise gzip.BadGzipFile("a BGZF block is not what its header says")
+            raise gzip.BadGzipFile(_NO_BLOCK)
         blocks.append(block)
         size += n_bytes
         if size >= _PIECE_BYTES:
@@ -138,4 +139,7 @@ def _inflate(piece: tuple[list[bytes], int]) -> bytes:
     blocks, size = piece
     with igzip.open(BytesIO(b"".join(blocks))) as file:
         # One byte more than there is, so that the checksum of the last block is compared, too.
-        return file.read(size + 1)
+        text: bytes = file.read(size + 1)
+    if len(text) != size:
+        raise gzip.BadGzipFile(_NO_BLOCK)
+    return text
