@@ -8,7 +8,7 @@ none of ``0`` and ``1`` around the separator of its record goes through `decode_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,9 +75,8 @@ def decode_cells(records: Sequence[bytes | memoryview], n_samples: int) -> NDArr
             buffer.data[place * width : (place + 1) * width] = records[row]
         words = buffer[: len(rows) * width].view(_WORD).reshape(len(rows), n_samples)
         dosages[rows], is_wide[rows] = _decode_wide(words, rows)
-    others = np.flatnonzero(~is_wide)
-    if len(others):
-        dosages[others] = _decode_any([records[row] for row in others.tolist()], others, n_samples)
+    for rows in _batches(np.flatnonzero(~is_wide), records):
+        dosages[rows] = _decode_any([records[row] for row in rows.tolist()], rows, n_samples)
     return dosages
 
 
@@ -138,10 +137,22 @@ def _decode_words(words: NDArray[np.uint32]) -> tuple[NDArray[np.int8], NDArray[
     """
     phased = words[:, :1] >> 16 & 0xFF == ord("|")
     left = words ^ np.where(phased, _PHASED, _UNPHASED)
-    others = (left & _NO_ALLELE) != 0
+    if np.bitwise_or.reduce(left, axis=None) & _NO_ALLELE:
+        others = (left & _NO_ALLELE) != 0
+    else:
+        others = np.zeros(words.shape, dtype=bool)
     left *= np.uint32(0x00010001)  # adds byte 1 to byte 3
     left >>= np.uint32(24)
     return left.astype(np.int8), others
+
+
+def _batches(
+    rows: NDArray[np.intp], records: Sequence[bytes | memoryview]
+) -> Iterator[NDArray[np.intp]]:
+    """Split rows so that the text of each part, but for one record, is within a batch."""
+    n_bytes = np.cumsum([len(records[row]) for row in rows.tolist()], dtype=np.intp)
+    breaks = np.flatnonzero(np.diff(n_bytes // _BATCH_BYTES)) + 1
+    yield from (part for part in np.split(rows, breaks) if len(part))
 
 
 def _decode_at(

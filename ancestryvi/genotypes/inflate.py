@@ -16,6 +16,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
+import numpy as np
 from isal import igzip
 
 from ancestryvi.genotypes.text import is_gzip
@@ -28,6 +29,7 @@ _BLOCK_HEADER = 18
 _BLOCK_TEXT = 1 << 16  # the most that a block may hold
 _NO_BLOCK = "a BGZF block is not as long as it says"
 _PIECE_BYTES = 1 << 22
+_KEPT_BYTES = 1 << 23
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -50,19 +52,19 @@ def in_order(
     pool: ThreadPoolExecutor,
     function: Callable[[_Item], _Result],
     items: Iterable[_Item],
-    ahead: int,
 ) -> Iterator[_Result]:
     """Yield `function` of each item in order while the next ones are computed in the pool.
 
-    The items are drawn in the calling thread, `ahead` of them before their results are asked for,
-    so that what is held in memory is bounded.
+    The items are drawn in the calling thread, one for each two cores before they are asked for:
+    two such stages keep all cores busy, and what is held in memory is bounded.
 
     Examples
     --------
     >>> with ThreadPoolExecutor(2) as pool:
-    ...     list(in_order(pool, str, range(3), ahead=2))
+    ...     list(in_order(pool, str, range(3)))
     ['0', '1', '2']
     """
+    ahead = (n_threads() + 1) // 2
     waiting: deque[Future[_Result]] = deque()
     for item in items:
         waiting.append(pool.submit(function, item))
@@ -85,8 +87,11 @@ def iter_text(path: Path, pool: ThreadPoolExecutor) -> Iterator[bytes]:
     EOFError, gzip.BadGzipFile, isal.igzip_lib.IsalError
         If the file is truncated or damaged; see `ancestryvi.genotypes.text.damage_reported`.
     """
+    # The C library of Linux gives what is freed back to the system, and each page of the next
+    # piece is a fault again, unless something larger than a piece was freed before.
+    np.empty(_KEPT_BYTES, dtype=np.uint8)
     with path.open("rb") as file:
-        yield from in_order(pool, _inflate, _bgzf_pieces(file), n_threads())
+        yield from in_order(pool, _inflate, _bgzf_pieces(file))
         # What is left is all of a file that is no BGZF, or nothing.
         with igzip.open(file) if is_gzip(path) else file as rest:
             while text := rest.read(_PIECE_BYTES):

@@ -50,6 +50,14 @@ class _Header(NamedTuple):
     n_bytes: int
 
 
+class _LineError(ValueError):
+    """What is wrong with a line, the `row`-th of a piece."""
+
+    def __init__(self, reason: str, row: int) -> None:
+        super().__init__(reason)
+        self.row = row
+
+
 class VcfSource:
     """The calls of a VCF file as dosages, decoded as `ancestryvi.genotypes.dosage` says.
 
@@ -84,15 +92,19 @@ class VcfSource:
     def iter_blocks(self) -> Iterator[Block]:
         """Yield dosages of (n_samples, some variants), in file order."""
         (path,) = self.paths
-        any_record = any_gt = False
+        n_lines, any_gt = self._header.n_lines, False
         with damage_reported(path), ThreadPoolExecutor(n_threads()) as pool:
             texts = _skip(iter_text(path, pool), self._header.n_bytes)
-            pieces = _numbered(iter_lines(texts), self._header.n_lines + 1)
-            for block, has_gt in in_order(pool, self._decode, pieces, n_threads()):
-                any_record = True
-                any_gt = any_gt or has_gt
-                yield block
-        if not any_record:
+            blocks = in_order(pool, self._decode, iter_lines(texts))
+            try:
+                for block, has_gt in blocks:
+                    n_lines += len(block.columns)
+                    any_gt = any_gt or has_gt
+                    yield block
+            except _LineError as error:
+                number = n_lines + 1 + error.row
+                raise InputFormatError(f"{path}, line {number}: {error}") from error
+        if n_lines == self._header.n_lines:
             raise InputFormatError(f"{path} has a header but no records; is it complete?")
         if not any_gt:
             raise InputFormatError(
@@ -100,9 +112,8 @@ class VcfSource:
                 "genotypes, so call or convert likelihoods or dosages to GT first"
             )
 
-    def _decode(self, numbered: tuple[int, tuple[Lines, ...]]) -> tuple[Block, bool]:
-        """Decode a piece, given with the number of its first line; say whether a record has GT."""
-        first_line, piece = numbered
+    def _decode(self, piece: tuple[Lines, ...]) -> tuple[Block, bool]:
+        """Decode whole lines, and say whether a record among them has GT."""
         heads: list[list[bytes]] = []
         cells: list[bytes | memoryview] = []
         has_gt = False
@@ -133,10 +144,10 @@ class VcfSource:
         except WrongColumnsError as error:
             lines = b"".join(text[start:stop] for text, start, stop in piece).split(b"\n")
             n_columns = lines[error.row].count(b"\t") + 1
-            raise InputFormatError(
-                f"{self.paths[0]}, line {first_line + error.row}: {n_columns} columns, but the "
-                f"header has {FIXED_COLUMNS + len(self.sample_ids)}; the file is truncated or "
-                "damaged, copy or write it again"
+            raise _LineError(
+                f"{n_columns} columns, but the header has {FIXED_COLUMNS + len(self.sample_ids)}; "
+                "the file is truncated or damaged, copy or write it again",
+                error.row,
             ) from error
         except UnreadableCellError as error:
             contig, position, _, ref, alt, *_ = heads[error.row]
@@ -145,28 +156,30 @@ class VcfSource:
                 f"{self.paths[0]}: variant {variant}, sample {self.sample_ids[error.column]!r}: "
                 f"{error}; ancestryvi reads haploid and diploid calls"
             ) from error
-        return Block(dosages.T, self._variant_table(heads, first_line)), has_gt
+        return Block(dosages.T, _variant_table(heads)), has_gt
 
-    def _variant_table(self, heads: list[list[bytes]], first_line: int) -> pd.DataFrame:
-        """Make the variant table of a piece, all ALT alleles of a record in one string."""
-        contig, position, id_, ref, alt, *_ = zip(*heads, strict=True)
-        for row, text in enumerate(position):
-            if not text.isdigit() or len(text) >= _TOO_MANY_DIGITS:
-                raise InputFormatError(
-                    f"{self.paths[0]} is damaged: line {first_line + row} has POS "
-                    f"{text.decode(errors='replace')!r}, not a whole number"
-                )
-        if any(text.count(b",") >= MAX_ALT for text in alt):
-            alt = tuple(b",".join(text.split(b",")[:MAX_ALT]) for text in alt)
-        return pd.DataFrame(
-            {
-                "contig": _strings(contig),
-                "position": np.array(list(map(int, position)), dtype=np.int64),
-                "id": _strings(id_),
-                "ref": _strings(ref),
-                "alt": _strings(alt),
-            }
-        )
+
+def _variant_table(heads: list[list[bytes]]) -> pd.DataFrame:
+    """Make the variant table of a piece, all ALT alleles of a record in one string."""
+    contig, position, id_, ref, alt, *_ = zip(*heads, strict=True)
+    for row, text in enumerate(position):
+        if not text.isdigit() or len(text) >= _TOO_MANY_DIGITS:
+            raise _LineError(
+                f"the line is damaged: POS {text.decode(errors='replace')!r} is no number",
+                row,
+            )
+    if any(text.count(b",") >= MAX_ALT for text in alt):
+        alt = tuple(b",".join(text.split(b",")[:MAX_ALT]) for text in alt)
+    return pd.DataFrame(
+        {
+            "contig": _strings(contig),
+            "position": np.array(list(map(int, position)), dtype=np.int64),
+            "id": _strings(id_),
+            "ref": _strings(ref),
+            "alt": _strings(alt),
+        },
+        copy=False,
+    )
 
 
 def _gt_cells(cells: bytes, fields: bytes) -> bytes:
@@ -190,15 +203,6 @@ def _skip(texts: Iterable[bytes], n_bytes: int) -> Iterator[bytes]:
         if n_bytes < len(text):
             yield text[n_bytes:] if n_bytes else text
         n_bytes = max(0, n_bytes - len(text))
-
-
-def _numbered(
-    pieces: Iterable[tuple[Lines, ...]], number: int
-) -> Iterator[tuple[int, tuple[Lines, ...]]]:
-    """Give each piece the number of its first line."""
-    for piece in pieces:
-        yield number, piece
-        number += sum(text.count(b"\n", start, stop) for text, start, stop in piece)
 
 
 def _read_header(file: BufferedIOBase, path: Path) -> _Header:
