@@ -126,7 +126,8 @@ def _bgzf_pieces(file: BinaryIO) -> Iterator[tuple[list[bytes], int]]:
     blocks: list[bytes] = []
     size = 0
     while starts_bgzf(header := file.read(_BLOCK_HEADER)):
-        block = header + file.read(int.from_bytes(header[16:], "little") + 1 - len(header))
+        n_left = int.from_bytes(header[16:], "little") + 1 - len(header)
+        block = header + file.read(max(0, n_left))
         n_bytes = int.from_bytes(block[-4:], "little")
         if n_bytes > _BLOCK_TEXT:
             raise gzip.BadGzipFile(_NO_BLOCK)

@@ -114,31 +114,7 @@ class VcfSource:
 
     def _decode(self, piece: tuple[Lines, ...]) -> tuple[Block, bool]:
         """Decode whole lines, and say whether a record among them has GT."""
-        heads: list[list[bytes]] = []
-        cells: list[bytes | memoryview] = []
-        has_gt = False
-        for text, start, stop in piece:
-            view = memoryview(text)
-            while start < stop:
-                end = text.index(b"\n", start)
-                last = end - 1 if text[end - 1] == _CARRIAGE_RETURN else end
-                cut = min(start + _HEAD_BYTES, last)
-                head = text[start:cut].split(b"\t", FIXED_COLUMNS)
-                if len(head) <= FIXED_COLUMNS:
-                    cut = last
-                    head = text[start:cut].split(b"\t", FIXED_COLUMNS)
-                heads.append(head)
-                fields = head[_FORMAT] if len(head) > FIXED_COLUMNS else None
-                tab = cut - len(head[-1]) - 1  # behind FORMAT
-                if fields is None:
-                    cells.append(b"")
-                elif fields == b"GT" or fields.startswith(b"GT:"):
-                    cells.append(view[tab:last])
-                    has_gt = True
-                else:
-                    cells.append(_gt_cells(text[tab:last], fields))
-                    has_gt = has_gt or b"GT" in fields.split(b":")
-                start = end + 1
+        heads, cells, has_gt = _split(piece)
         try:
             dosages = decode_cells(cells, len(self.sample_ids))
         except WrongColumnsError as error:
@@ -157,6 +133,39 @@ class VcfSource:
                 f"{error}; ancestryvi reads haploid and diploid calls"
             ) from error
         return Block(dosages.T, _variant_table(heads)), has_gt
+
+
+def _split(piece: tuple[Lines, ...]) -> tuple[list[list[bytes]], list[bytes | memoryview], bool]:
+    """Split records into the columns CHROM to FORMAT and the cells behind them, GT first in each.
+
+    The third value says whether a record has GT. A line too short for cells has none.
+    """
+    heads: list[list[bytes]] = []
+    cells: list[bytes | memoryview] = []
+    has_gt = False
+    for text, start, stop in piece:
+        view = memoryview(text)
+        while start < stop:
+            end = text.index(b"\n", start)
+            last = end - 1 if text[end - 1] == _CARRIAGE_RETURN else end
+            cut = min(start + _HEAD_BYTES, last)
+            head = text[start:cut].split(b"\t", FIXED_COLUMNS)
+            if len(head) <= FIXED_COLUMNS:
+                cut = last
+                head = text[start:cut].split(b"\t", FIXED_COLUMNS)
+            heads.append(head)
+            fields = head[_FORMAT] if len(head) > FIXED_COLUMNS else None
+            tab = cut - len(head[-1]) - 1  # behind FORMAT
+            if fields is None:
+                cells.append(b"")
+            elif fields == b"GT" or fields.startswith(b"GT:"):
+                cells.append(view[tab:last])
+                has_gt = True
+            else:
+                cells.append(_gt_cells(text[tab:last], fields))
+                has_gt = has_gt or b"GT" in fields.split(b":")
+            start = end + 1
+    return heads, cells, has_gt
 
 
 def _variant_table(heads: list[list[bytes]]) -> pd.DataFrame:

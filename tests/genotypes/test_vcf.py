@@ -308,8 +308,11 @@ def test_no_gt_at_all(write_vcf):
     assert mixed.dosages.T.tolist() == [[-1] * 5, [0, 1, 2, -1, 0]]
 
 
-def test_position_that_is_no_number(write_vcf):
-    refused(write_vcf([("1", "five", *RECORD[2:])]), "damaged: .*POS")
+@pytest.mark.parametrize("position", ["five", "", "-3", "1_000", "1" * 19])
+def test_position_that_is_no_number(write_vcf, monkeypatch, position):
+    monkeypatch.setattr("ancestryvi.genotypes.inflate._PIECE_BYTES", 40)
+    path = write_vcf([RECORD, ("1", position, *RECORD[2:]), RECORD])
+    refused(path, f"line 5: the line is damaged: POS '{position}' is no number")
 
 
 def test_sample_ids_repeated_or_blank(write_vcf):
