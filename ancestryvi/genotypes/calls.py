@@ -17,8 +17,9 @@ from ancestryvi.genotypes.dosage import UnreadableCallError, decode_calls
 
 _BATCH_BYTES = 1 << 19  # stays in the cache of the processor
 _TAB, _COLON = ord("\t"), ord(":")
-_WORD = np.dtype("<u4")
+_WORD, _EIGHT = np.dtype("<u4"), np.dtype("<u8")
 _PHASED, _UNPHASED = np.frombuffer(b"\t0|0\t0/0", _WORD)
+_EACH = np.uint64(0x0101010101010101)
 _NO_ALLELE = np.uint32(0xFEFFFEFF)  # the bits that neither allele 0 nor allele 1 has set
 
 
@@ -96,7 +97,7 @@ def _decode_wide(
             wrong |= (characters == _TAB) | (characters == _COLON)
         is_wide[row[wrong]] = False
         kept = is_wide[row]
-        calls = (other_words[kept] >> 8).astype("<u8").view("S8")
+        calls = (other_words[kept] >> 8).astype(_EIGHT).view("S8")
         dosages.reshape(-1)[flat[kept]] = _decode_at(calls, flat[kept], rows, words.shape[1])
     return dosages, is_wide
 
@@ -117,13 +118,11 @@ def _decode_any(
     words = np.ndarray(len(text) - 8, _WORD, text, strides=(1,))[tabs]
     dosages, others = _decode_words(words.reshape(-1, n_samples))
     after = characters[4:][tabs]
-    others.reshape(-1)[(after != _TAB) & (after != _COLON)] = True
+    others |= ((after != _TAB) & (after != _COLON)).reshape(others.shape)
     if others.any():
         flat = np.flatnonzero(others)
-        calls = np.ndarray(len(text) - 8, "S8", text, offset=1, strides=(1,))[tabs[flat]]
-        bytes_ = calls.view(np.uint8).reshape(-1, 8)
-        ended = (bytes_ == _TAB) | (bytes_ == _COLON)
-        bytes_[np.logical_or.accumulate(ended, axis=1)] = 0
+        eight = np.ndarray(len(text) - 8, _EIGHT, text, offset=1, strides=(1,))[tabs[flat]]
+        calls = _cut(eight).view("S8")
         dosages.reshape(-1)[flat] = _decode_at(calls, flat, rows, n_samples)
     return dosages
 
@@ -144,6 +143,21 @@ def _decode_words(words: NDArray[np.uint32]) -> tuple[NDArray[np.int8], NDArray[
     left *= np.uint32(0x00010001)  # adds byte 1 to byte 3
     left >>= np.uint32(24)
     return left.astype(np.int8), others
+
+
+def _cut(eight: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Clear what follows the first tab or colon in each eight characters, and that itself.
+
+    The marks are the upper bits of bytes that are one of the two: of ``x``, which is 0 there,
+    ``(x - 1) & ~x`` has the upper bit set. Borrowing may mark bytes behind the first one wrongly.
+    """
+    marks = np.zeros_like(eight)
+    for end in (_TAB, _COLON):
+        x = eight ^ _EACH * np.uint64(end)
+        marks |= (x - _EACH) & ~x & _EACH << np.uint64(7)
+    first = marks & (~marks + np.uint64(1))
+    # One less than the lowest bit of the byte that ends the call has the bits below set.
+    return eight & ((first >> np.uint64(7)) - np.uint64(1))
 
 
 def _batches(
