@@ -36,7 +36,6 @@ FIXED_COLUMNS = 9
 MAX_ALT = 255
 """ALT alleles kept in the text of a variant; further ones still count in its dosages."""
 
-_FORMAT = FIXED_COLUMNS - 1
 _HEAD_BYTES = 512  # the fixed columns of most records
 _TOO_MANY_DIGITS = 19  # for an int64
 _CARRIAGE_RETURN = ord("\r")
@@ -48,6 +47,16 @@ class _Header(NamedTuple):
     line: bytes
     n_lines: int
     n_bytes: int
+
+
+class _Columns(NamedTuple):
+    """The columns of a variant table as they stand in the file."""
+
+    contig: list[bytes]
+    position: list[bytes]
+    id: list[bytes]
+    ref: list[bytes]
+    alt: list[bytes]
 
 
 class _LineError(ValueError):
@@ -114,7 +123,7 @@ class VcfSource:
 
     def _decode(self, piece: tuple[Lines, ...]) -> tuple[Block, bool]:
         """Decode whole lines, and say whether a record among them has GT."""
-        heads, cells, has_gt = _split(piece)
+        columns, cells, has_gt = _split(piece)
         try:
             dosages = decode_cells(cells, len(self.sample_ids))
         except WrongColumnsError as error:
@@ -126,21 +135,22 @@ class VcfSource:
                 error.row,
             ) from error
         except UnreadableCellError as error:
-            contig, position, _, ref, alt, *_ = heads[error.row]
+            contig, position, _, ref, alt = (column[error.row] for column in columns)
             variant = b":".join([contig, position, ref, alt]).decode(errors="replace")
             raise InputFormatError(
                 f"{self.paths[0]}: variant {variant}, sample {self.sample_ids[error.column]!r}: "
                 f"{error}; ancestryvi reads haploid and diploid calls"
             ) from error
-        return Block(dosages.T, _variant_table(heads)), has_gt
+        return Block(dosages.T, _variant_table(columns)), has_gt
 
 
-def _split(piece: tuple[Lines, ...]) -> tuple[list[list[bytes]], list[bytes | memoryview], bool]:
-    """Split records into the columns CHROM to FORMAT and the cells behind them, GT first in each.
+def _split(piece: tuple[Lines, ...]) -> tuple[_Columns, list[bytes | memoryview], bool]:
+    """Split records into the columns CHROM to ALT, and the cells with GT first in each.
 
     The third value says whether a record has GT. A line too short for cells has none.
     """
-    heads: list[list[bytes]] = []
+    columns = _Columns([], [], [], [], [])
+    contigs, positions, ids, refs, alts = columns
     cells: list[bytes | memoryview] = []
     has_gt = False
     for text, start, stop in piece:
@@ -153,39 +163,44 @@ def _split(piece: tuple[Lines, ...]) -> tuple[list[list[bytes]], list[bytes | me
             if len(head) <= FIXED_COLUMNS:
                 cut = last
                 head = text[start:cut].split(b"\t", FIXED_COLUMNS)
-            heads.append(head)
-            fields = head[_FORMAT] if len(head) > FIXED_COLUMNS else None
-            tab = cut - len(head[-1]) - 1  # behind FORMAT
-            if fields is None:
-                cells.append(b"")
-            elif fields == b"GT" or fields.startswith(b"GT:"):
+            if len(head) <= FIXED_COLUMNS:
+                head = [b""] * (FIXED_COLUMNS + 1)
+                cut = last + 1
+            contig, position, id_, ref, alt, _, _, _, fields, rest = head
+            contigs.append(contig)
+            positions.append(position)
+            ids.append(id_)
+            refs.append(ref)
+            alts.append(alt)
+            tab = cut - len(rest) - 1  # behind FORMAT
+            if fields == b"GT" or fields.startswith(b"GT:"):
                 cells.append(view[tab:last])
                 has_gt = True
             else:
                 cells.append(_gt_cells(text[tab:last], fields))
                 has_gt = has_gt or b"GT" in fields.split(b":")
             start = end + 1
-    return heads, cells, has_gt
+    return columns, cells, has_gt
 
 
-def _variant_table(heads: list[list[bytes]]) -> pd.DataFrame:
+def _variant_table(columns: _Columns) -> pd.DataFrame:
     """Make the variant table of a piece, all ALT alleles of a record in one string."""
-    contig, position, id_, ref, alt, *_ = zip(*heads, strict=True)
-    for row, text in enumerate(position):
+    for row, text in enumerate(columns.position):
         if not text.isdigit() or len(text) >= _TOO_MANY_DIGITS:
             raise _LineError(
                 f"the line is damaged: POS {text.decode(errors='replace')!r} is no number",
                 row,
             )
-    if any(text.count(b",") >= MAX_ALT for text in alt):
-        alt = tuple(b",".join(text.split(b",")[:MAX_ALT]) for text in alt)
+    alts = columns.alt
+    if any(text.count(b",") >= MAX_ALT for text in alts):
+        alts = [b",".join(text.split(b",")[:MAX_ALT]) for text in alts]
     return pd.DataFrame(
         {
-            "contig": _strings(contig),
-            "position": np.array(list(map(int, position)), dtype=np.int64),
-            "id": _strings(id_),
-            "ref": _strings(ref),
-            "alt": _strings(alt),
+            "contig": _strings(columns.contig),
+            "position": np.array(list(map(int, columns.position)), dtype=np.int64),
+            "id": _strings(columns.id),
+            "ref": _strings(columns.ref),
+            "alt": _strings(alts),
         },
         copy=False,
     )
