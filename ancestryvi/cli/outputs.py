@@ -49,7 +49,7 @@ OUTPUTS = (
 )
 """Everything that a verb may write into its output directory."""
 
-VERSIONED = ("numpy", "scipy", "pandas", "scikit-learn", "scikit-allel", "torch", "anndata")
+VERSIONED = ("numpy", "scipy", "pandas", "scikit-learn", "isal", "torch", "anndata")
 
 
 SHOWN = (

@@ -108,13 +108,16 @@ def decode_calls(calls: NDArray[np.bytes_]) -> NDArray[np.int8]:
     """
     calls = np.ascontiguousarray(calls, dtype="S8")
     characters = calls.view(np.uint8).reshape(*calls.shape, 8)
-    # Nearly every call is two single characters around a separator: those are decoded here ...
-    first = characters[..., 0] - np.uint8(ord("0"))
-    second = characters[..., 2] - np.uint8(ord("0"))
+    numbers = calls.view("<u8")
+    # Nearly every call is one character, or two around a separator: those are decoded here ...
+    alone = numbers >> 8 == 0
     separator = characters[..., 1]
+    first = characters[..., 0] - np.uint8(ord("0"))
+    second = np.where(alone, first, characters[..., 2] - np.uint8(ord("0")))
     missing = (first == _DOT) | (second == _DOT)
     plain = (separator == ord("/")) | (separator == ord("|"))
-    plain &= characters[..., 3] == 0
+    plain &= numbers >> 24 == 0
+    plain |= alone
     plain &= ((first < 10) | (first == _DOT)) & ((second < 10) | (second == _DOT))
     dosages = (first > 0).astype(np.int8)
     dosages += second > 0
@@ -122,7 +125,7 @@ def decode_calls(calls: NDArray[np.bytes_]) -> NDArray[np.int8]:
     # ... and the others once per distinct call. Sorting integers is faster than sorting bytes.
     other = ~plain
     if other.any():
-        distinct, inverse = np.unique(calls[other].view(np.uint64), return_inverse=True)
+        distinct, inverse = np.unique(numbers[other], return_inverse=True)
         decoded = [call_dosage(call) for call in distinct.view("S8").tolist()]
         dosages[other] = np.array(decoded, dtype=np.int8)[inverse]
     return dosages

@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ancestryvi.exceptions import InputFormatError, SampleError
 from ancestryvi.genotypes.container import Genotypes, sample_frame
@@ -140,27 +139,18 @@ def read_genotypes(paths: StrPath | Sequence[StrPath], progress: bool = False) -
     ([[1], [2]], ['chr1:101:A:G'])
     """
     source = open_source(paths, content="dosages")
-    iterator = source.iter_blocks()
-    blocks = list(_with_progress(iterator) if progress else iterator)
-    variants = pd.concat([block.columns for block in blocks], ignore_index=True)
-    return Genotypes(_join_values(blocks), sample_frame(source.sample_ids), variants)
-
-
-def _join_values(blocks: list[Block]) -> NDArray[np.int8]:
-    """Move all blocks into one matrix; the list is empty afterwards.
-
-    Each block is freed as soon as it is copied, the last one first, because the allocator returns
-    memory from the end of the heap. So the peak is about one matrix, not two.
-    """
-    stop = sum(len(block.columns) for block in blocks)
-    n_samples = len(blocks[0].values)
-    by_variant = np.empty((stop, n_samples), dtype=np.int8)
-    while blocks:
-        values = blocks.pop().values.T
-        by_variant[stop - len(values) : stop] = values
-        stop -= len(values)
-        del values
-    return by_variant.T
+    blocks = source.iter_blocks()
+    # One variant after the other, as files hold them. A large array grows where it is or is moved
+    # as pages of memory, not copied, so the peak is about one matrix.
+    by_variant = np.empty((0, len(source.sample_ids)), dtype=np.int8)
+    tables = []
+    for block in _with_progress(blocks) if progress else blocks:
+        start = len(by_variant)
+        by_variant.resize((start + len(block.columns), by_variant.shape[1]), refcheck=False)
+        by_variant[start:] = block.values.T
+        tables.append(block.columns)
+    variants = pd.concat(tables, ignore_index=True)
+    return Genotypes(by_variant.T, sample_frame(source.sample_ids), variants)
 
 
 def read_scores(path: StrPath) -> pd.DataFrame:

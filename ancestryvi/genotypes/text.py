@@ -10,6 +10,8 @@ from io import BufferedIOBase
 from pathlib import Path
 
 import pandas as pd
+from isal import igzip
+from isal.igzip_lib import IsalError  # the stub has it as an instance
 
 from ancestryvi.exceptions import InputFormatError
 
@@ -25,7 +27,7 @@ def is_gzip(path: Path) -> bool:
 
 def open_binary(path: Path) -> BufferedIOBase:
     """Open a file for reading bytes, inflating gzip and BGZF."""
-    return gzip.open(path, "rb") if is_gzip(path) else path.open("rb")
+    return igzip.open(path, "rb") if is_gzip(path) else path.open("rb")
 
 
 @contextmanager
@@ -33,7 +35,7 @@ def damage_reported(path: Path) -> Iterator[None]:
     """Turn what gzip and text decoding raise on a damaged file into an InputFormatError."""
     try:
         yield
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, IsalError, gzip.BadGzipFile) as error:  # type: ignore[misc]
         raise InputFormatError(
             f"{path} is truncated or damaged ({error}); copy or download the file again"
         ) from error

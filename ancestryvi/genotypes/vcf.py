@@ -1,20 +1,33 @@
-"""VCF: text, gzip or BGZF, through scikit-allel."""
+"""VCF: text, gzip or BGZF.
+
+Lines are cut and decoded in pieces, some at a time in threads. Python sees the nine fixed columns
+of a record; its calls are decoded by `ancestryvi.genotypes.calls`.
+"""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ancestryvi.exceptions import InputFormatError
-from ancestryvi.genotypes.dosage import UnreadableCallError, decode_calls
-from ancestryvi.genotypes.source import Block, Content, block_columns, check_sample_ids
+from ancestryvi.genotypes.calls import UnreadableCellError, WrongColumnsError, decode_cells
+from ancestryvi.genotypes.inflate import (
+    BGZF_END,
+    Lines,
+    in_order,
+    iter_lines,
+    iter_text,
+    n_threads,
+    starts_bgzf,
+)
+from ancestryvi.genotypes.source import Block, Content, check_sample_ids
 from ancestryvi.genotypes.text import damage_reported, open_binary
 
 FIXED_COLUMNS = 9
@@ -23,12 +36,35 @@ FIXED_COLUMNS = 9
 MAX_ALT = 255
 """ALT alleles kept in the text of a variant; further ones still count in its dosages."""
 
-_CHUNK_RECORDS = 1024  # scikit-allel allocates a chunk whole, however few records come
-# scikit-allel needs to be told what GT is, and many a file does not declare it.
-_PREAMBLE = b'##fileformat=VCFv4.3\n##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">\n'
-_BGZF_START = b"\x1f\x8b\x08\x04"
-_BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
-_BUFFER_BYTES = 1 << 18
+_HEAD_BYTES = 512  # the fixed columns of most records
+_TOO_MANY_DIGITS = 19  # for an int64
+_CARRIAGE_RETURN = ord("\r")
+
+
+class _Header(NamedTuple):
+    """The line #CHROM, and the lines and the bytes of the file up to its end."""
+
+    line: bytes
+    n_lines: int
+    n_bytes: int
+
+
+class _Columns(NamedTuple):
+    """The columns of a variant table as they stand in the file."""
+
+    contig: list[bytes]
+    position: list[bytes]
+    id: list[bytes]
+    ref: list[bytes]
+    alt: list[bytes]
+
+
+class _LineError(ValueError):
+    """What is wrong with a line, the `row`-th of a piece."""
+
+    def __init__(self, reason: str, row: int) -> None:
+        super().__init__(reason)
+        self.row = row
 
 
 class VcfSource:
@@ -57,103 +93,143 @@ class VcfSource:
     def __init__(self, path: Path) -> None:
         self.paths: tuple[Path, ...] = (path,)
         with damage_reported(path), open_binary(path) as file:
-            header, _ = _read_header(file, path)
-            self.sample_ids = check_sample_ids(header.decode().split("\t")[FIXED_COLUMNS:], path)
+            self._header = _read_header(file, path)
+            names = self._header.line.decode().split("\t")[FIXED_COLUMNS:]
+            self.sample_ids = check_sample_ids(names, path)
         _check_bgzf_end(path)
 
     def iter_blocks(self) -> Iterator[Block]:
         """Yield dosages of (n_samples, some variants), in file order."""
         (path,) = self.paths
-        any_record = any_call = False
-        with damage_reported(path), open_binary(path) as file:
-            header, n_lines = _read_header(file, path)
-            records = _CheckedRecords(file, header, n_lines, path)
-            length = min(_CHUNK_RECORDS, block_columns(len(self.sample_ids)))
-            for chunk in _iter_chunks(records, length, path):
-                calls = chunk["calldata/GT"]
-                columns = _variant_table(chunk)
-                any_record = True
-                any_call = any_call or bool((calls != b"").any())
-                yield Block(self._decode(calls, columns).T, columns)
-        if not any_record:
+        n_lines, any_gt = self._header.n_lines, False
+        with damage_reported(path), ThreadPoolExecutor(n_threads()) as pool:
+            texts = _skip(iter_text(path, pool), self._header.n_bytes)
+            blocks = in_order(pool, self._decode, iter_lines(texts))
+            try:
+                for block, has_gt in blocks:
+                    n_lines += len(block.columns)
+                    any_gt = any_gt or has_gt
+                    yield block
+            except _LineError as error:
+                number = n_lines + 1 + error.row
+                raise InputFormatError(f"{path}, line {number}: {error}") from error
+        if n_lines == self._header.n_lines:
             raise InputFormatError(f"{path} has a header but no records; is it complete?")
-        if not any_call:
+        if not any_gt:
             raise InputFormatError(
                 f"{path}: no record has GT in its FORMAT column; ancestryvi needs called "
                 "genotypes, so call or convert likelihoods or dosages to GT first"
             )
 
-    def _decode(self, calls: NDArray[np.bytes_], columns: pd.DataFrame) -> NDArray[np.int8]:
-        """Decode the calls of one chunk; an error names the variant and the sample."""
+    def _decode(self, piece: tuple[Lines, ...]) -> tuple[Block, bool]:
+        """Decode whole lines, and say whether a record among them has GT."""
+        columns, cells, has_gt = _split(piece)
         try:
-            return decode_calls(calls)
-        except UnreadableCallError as error:
-            row, sample = (int(index) for index in np.argwhere(calls == error.call)[0])
-            variant = columns.loc[row, ["contig", "position", "ref", "alt"]]
-            raise InputFormatError(
-                f"{self.paths[0]}: variant {':'.join(map(str, variant))}, sample "
-                f"{self.sample_ids[sample]!r}: {error}; ancestryvi reads haploid and diploid calls"
+            dosages = decode_cells(cells, len(self.sample_ids))
+        except WrongColumnsError as error:
+            lines = b"".join(text[start:stop] for text, start, stop in piece).split(b"\n")
+            n_columns = lines[error.row].count(b"\t") + 1
+            raise _LineError(
+                f"{n_columns} columns, but the header has {FIXED_COLUMNS + len(self.sample_ids)}; "
+                "the file is truncated or damaged, copy or write it again",
+                error.row,
             ) from error
-
-
-class _CheckedRecords:
-    """The records of a VCF as the file that scikit-allel reads, counting columns on the way.
-
-    scikit-allel fills a line that is too short with missing calls and says nothing, so a cut file
-    would pass for one with missing data.
-    """
-
-    def __init__(self, file: BufferedIOBase, header: bytes, n_lines: int, path: Path) -> None:
-        self._file = file
-        self._path = path
-        self._n_tabs = header.count(b"\t")
-        self._n_lines = n_lines
-        self._tabs_so_far = 0
-        self._in_line = False
-        self._preamble = _PREAMBLE + header + b"\n"
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill the buffer and return how many bytes were put there, 0 at the end."""
-        view = memoryview(buffer).cast("B")
-        if self._preamble:
-            n = min(len(view), len(self._preamble))
-            view[:n] = self._preamble[:n]
-            self._preamble = self._preamble[n:]
-            return n
-        with damage_reported(self._path):
-            n = self._file.readinto(view)
-        if n:
-            self._check_columns(np.frombuffer(view[:n], dtype=np.uint8))
-        elif self._in_line:
-            self._check_line(self._tabs_so_far)
-        return int(n)
-
-    def _check_columns(self, text: NDArray[np.uint8]) -> None:
-        """Compare the tabs of every line that ends in this piece with those of the header."""
-        ends = np.flatnonzero(text == ord("\n"))
-        tabs = np.flatnonzero(text == ord("\t"))
-        until_end = np.searchsorted(tabs, ends)
-        per_line = np.diff(until_end, prepend=-self._tabs_so_far)
-        wrong = per_line != self._n_tabs
-        if wrong.any():
-            first = int(np.argmax(wrong))
-            self._n_lines += first
-            self._check_line(int(per_line[first]))
-        self._n_lines += len(ends)
-        in_piece = len(tabs) - (int(until_end[-1]) if len(ends) else -self._tabs_so_far)
-        self._tabs_so_far = in_piece
-        self._in_line = bool(text[-1] != ord("\n"))
-
-    def _check_line(self, n_tabs: int) -> None:
-        if n_tabs != self._n_tabs:
+        except UnreadableCellError as error:
+            contig, position, _, ref, alt = (column[error.row] for column in columns)
+            variant = b":".join([contig, position, ref, alt]).decode(errors="replace")
             raise InputFormatError(
-                f"{self._path}, line {self._n_lines + 1}: {n_tabs + 1} columns, but the header has "
-                f"{self._n_tabs + 1}; the file is truncated or damaged, copy or write it again"
+                f"{self.paths[0]}: variant {variant}, sample {self.sample_ids[error.column]!r}: "
+                f"{error}; ancestryvi reads haploid and diploid calls"
+            ) from error
+        return Block(dosages.T, _variant_table(columns)), has_gt
+
+
+def _split(piece: tuple[Lines, ...]) -> tuple[_Columns, list[bytes | memoryview], bool]:
+    """Split records into the columns CHROM to ALT, and the cells with GT first in each.
+
+    The third value says whether a record has GT. A line too short for cells has none.
+    """
+    columns = _Columns([], [], [], [], [])
+    contigs, positions, ids, refs, alts = columns
+    cells: list[bytes | memoryview] = []
+    has_gt = False
+    for text, start, stop in piece:
+        view = memoryview(text)
+        while start < stop:
+            end = text.index(b"\n", start)
+            last = end - 1 if text[end - 1] == _CARRIAGE_RETURN else end
+            cut = min(start + _HEAD_BYTES, last)
+            head = text[start:cut].split(b"\t", FIXED_COLUMNS)
+            if len(head) <= FIXED_COLUMNS:
+                cut = last
+                head = text[start:cut].split(b"\t", FIXED_COLUMNS)
+            if len(head) <= FIXED_COLUMNS:
+                head = [b""] * (FIXED_COLUMNS + 1)
+                cut = last + 1
+            contig, position, id_, ref, alt, _, _, _, fields, rest = head
+            contigs.append(contig)
+            positions.append(position)
+            ids.append(id_)
+            refs.append(ref)
+            alts.append(alt)
+            tab = cut - len(rest) - 1  # behind FORMAT
+            if fields == b"GT" or fields.startswith(b"GT:"):
+                cells.append(view[tab:last])
+                has_gt = True
+            else:
+                cells.append(_gt_cells(text[tab:last], fields))
+                has_gt = has_gt or b"GT" in fields.split(b":")
+            start = end + 1
+    return columns, cells, has_gt
+
+
+def _variant_table(columns: _Columns) -> pd.DataFrame:
+    """Make the variant table of a piece, all ALT alleles of a record in one string."""
+    for row, text in enumerate(columns.position):
+        if not text.isdigit() or len(text) >= _TOO_MANY_DIGITS:
+            raise _LineError(
+                f"the line is damaged: POS {text.decode(errors='replace')!r} is no number",
+                row,
             )
+    alts = columns.alt
+    if any(text.count(b",") >= MAX_ALT for text in alts):
+        alts = [b",".join(text.split(b",")[:MAX_ALT]) for text in alts]
+    return pd.DataFrame(
+        {
+            "contig": _strings(columns.contig),
+            "position": np.array(list(map(int, columns.position)), dtype=np.int64),
+            "id": _strings(columns.id),
+            "ref": _strings(columns.ref),
+            "alt": _strings(alts),
+        },
+        copy=False,
+    )
 
 
-def _read_header(file: BufferedIOBase, path: Path) -> tuple[bytes, int]:
-    """Return the #CHROM line and its number; the file stands at the first record then."""
+def _gt_cells(cells: bytes, fields: bytes) -> bytes:
+    """Leave only GT in cells that begin with another field, nothing where there is no GT."""
+    names = fields.split(b":")
+    if b"GT" not in names:
+        return b"\t" * cells.count(b"\t")
+    place = names.index(b"GT")
+    values = (cell.split(b":", place + 1)[place : place + 1] for cell in cells.split(b"\t")[1:])
+    return b"".join(b"\t" + (value[0] if value else b"") for value in values)
+
+
+def _strings(values: Iterable[bytes]) -> NDArray[np.object_]:
+    """Decode many short texts at once."""
+    return np.array(b"\t".join(values).decode().split("\t"), dtype=object)
+
+
+def _skip(texts: Iterable[bytes], n_bytes: int) -> Iterator[bytes]:
+    """Leave out the first bytes of a text in pieces."""
+    for text in texts:
+        if n_bytes < len(text):
+            yield text[n_bytes:] if n_bytes else text
+        n_bytes = max(0, n_bytes - len(text))
+
+
+def _read_header(file: BufferedIOBase, path: Path) -> _Header:
     line = file.readline(1 << 16)
     if not line:
         raise InputFormatError(f"{path} is empty; it should begin with ##fileformat=VCF")
@@ -161,10 +237,11 @@ def _read_header(file: BufferedIOBase, path: Path) -> tuple[bytes, int]:
         raise InputFormatError(
             f"{path} is no VCF: it begins with {line[:40]!r}, not with ##fileformat=VCF"
         )
-    n_lines = 1
+    n_lines, n_bytes = 1, len(line)
     while line.startswith(b"##"):
         line = file.readline()
         n_lines += 1
+        n_bytes += len(line)
     if not line.startswith(b"#CHROM"):
         raise InputFormatError(
             f"{path}, line {n_lines}: the header ends without a line #CHROM; the file is "
@@ -177,66 +254,16 @@ def _read_header(file: BufferedIOBase, path: Path) -> tuple[bytes, int]:
             f"{path}, line {n_lines}: {n_columns} tab-separated columns leave no samples after "
             "FORMAT; ancestryvi needs genotypes, not sites alone"
         )
-    return header, n_lines
+    return _Header(header, n_lines, n_bytes)
 
 
 def _check_bgzf_end(path: Path) -> None:
     """Refuse BGZF without its end marker: cut between two blocks it would look complete."""
     with path.open("rb") as file:
-        start = file.read(18)
-        if start.startswith(_BGZF_START) and start[12:14] == b"BC":
-            file.seek(-min(len(_BGZF_END), path.stat().st_size), 2)
-            if file.read() != _BGZF_END:
+        if starts_bgzf(file.read(18)):
+            file.seek(-min(len(BGZF_END), path.stat().st_size), 2)
+            if file.read() != BGZF_END:
                 raise InputFormatError(
                     f"{path} is truncated: the BGZF end-of-file block is missing; copy the file "
                     "again, or, if it is complete, write it anew with bgzip"
                 )
-
-
-def _iter_chunks(records: _CheckedRecords, length: int, path: Path) -> Iterator[dict[str, Any]]:
-    """Let scikit-allel parse the records, with GT as text.
-
-    As integers a half call ``1/.`` and a haploid call ``1`` come out alike, ``[1, -1]``; as text
-    they stay apart, and scikit-allel is three times as fast.
-    """
-    import allel
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        _, _, _, chunks = allel.iter_vcf_chunks(
-            records,
-            fields=["CHROM", "POS", "ID", "REF", "ALT", "numalt", "calldata/GT"],
-            types={"calldata/GT": "S8"},
-            numbers={"calldata/GT": 1},
-            alt_number=MAX_ALT,
-            buffer_size=_BUFFER_BYTES,
-            chunk_length=length,
-        )
-    while True:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            item = next(chunks, None)
-        damage = [text for text in (str(entry.message) for entry in caught) if "field:" in text]
-        if damage:
-            raise InputFormatError(f"{path} is damaged: {damage[0].strip()}")
-        if item is None:
-            return
-        yield item[0]
-
-
-def _variant_table(chunk: dict[str, Any]) -> pd.DataFrame:
-    """Make the variant table of a chunk, all ALT alleles of a record in one string."""
-    alleles, n_alt = chunk["variants/ALT"], chunk["variants/numalt"]
-    alt = alleles[:, 0].copy()
-    alt[n_alt == 0] = "."
-    for row in np.flatnonzero(n_alt > 1):
-        alt[row] = ",".join(alleles[row, : n_alt[row]])
-    return pd.DataFrame(
-        {
-            "contig": chunk["variants/CHROM"],
-            "position": chunk["variants/POS"].astype(np.int64),
-            "id": chunk["variants/ID"],
-            "ref": chunk["variants/REF"],
-            "alt": alt,
-        }
-    )

@@ -1,45 +1,78 @@
-"""The VCF reader against a line-by-line parser, against scikit-allel, and on damaged files."""
+"""The VCF reader against a line-by-line parser, scikit-allel and plink2, and on damaged files."""
 
 import gzip
+import io
 import re
+import shutil
+import subprocess
 import warnings
 
 import allel
 import numpy as np
+import pandas as pd
 import pytest
 
 from ancestryvi.exceptions import InputFormatError, SampleError
 from ancestryvi.genotypes import open_source, read_genotypes
 
+from .conftest import to_bgzf, vcf_text
+
 FORMS = ["cohort.vcf", "cohort.vcf.gz", "cohort.vcf.bgz"]
 RECORD = ("chr1", "7", "A", "G", "GT", "0/0", "0/1", "1/1", "./.", "0/0")
 
 
-def naive_dosages(records):
-    """Decode one call after the other with string operations; the result is (variants, samples)."""
-    rows = []
-    for _, _, _, _, fields, *cells in records:
-        row = []
-        for cell in cells:
-            values = dict(zip(fields.split(":"), cell.split(":"), strict=False))
-            alleles = re.split(r"[/|]", values.get("GT", "."))
-            if "." in alleles:
-                row.append(-1)
-            elif len(alleles) == 1:
-                row.append(0 if alleles == ["0"] else 2)
-            else:
-                row.append(sum(allele != "0" for allele in alleles))
-        rows.append(row)
-    return rows
+def naive_dosage(call):
+    """Decode one call with string operations."""
+    alleles = re.split(r"[/|]", call or ".")
+    if "." in alleles:
+        return -1
+    if len(alleles) == 1:
+        return 0 if alleles == ["0"] else 2
+    return sum(allele != "0" for allele in alleles)
+
+
+def naive_reading(text):
+    """Read a VCF line by line: sample ids, variant table, dosages of (variants, samples)."""
+    variants, rows = [], []
+    for line in text.decode().splitlines():
+        columns = line.split("\t")
+        if line.startswith("#CHROM"):
+            samples = columns[9:]
+        elif not line.startswith("#"):
+            contig, position, id_, ref, alt, *_, fields = columns[:9]
+            variants.append([contig, int(position), id_, ref, alt])
+            names = fields.split(":")
+            cells = [dict(zip(names, cell.split(":"), strict=False)) for cell in columns[9:]]
+            rows.append([naive_dosage(cell.get("GT")) for cell in cells])
+    return samples, variants, rows
+
+
+def reading_of_scikit_allel(text):
+    """Sample ids, variant table and dosages, calls taken as text: as numbers, 1/. is like 1."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        callset = allel.read_vcf(
+            io.BytesIO(text),
+            fields=["samples", "CHROM", "POS", "ID", "REF", "ALT", "numalt", "calldata/GT"],
+            types={"calldata/GT": "S8"},
+            numbers={"calldata/GT": 1},
+            alt_number=20,
+            chunk_length=64,
+        )
+    alleles = zip(callset["variants/ALT"].tolist(), callset["variants/numalt"], strict=True)
+    columns = [callset[f"variants/{name}"].tolist() for name in ("CHROM", "POS", "ID", "REF")]
+    columns.append([",".join(alt[: max(1, n)]) or "." for alt, n in alleles])
+    rows = [[naive_dosage(call.decode()) for call in row] for row in callset["calldata/GT"]]
+    return callset["samples"].tolist(), [list(row) for row in zip(*columns, strict=True)], rows
 
 
 def random_records(rng, n_records, n_samples):
-    """Records with every shape of FORMAT, call and allele."""
+    """Records with every shape of FORMAT, call and allele; some are all alike, as most are."""
 
-    def call(n_alt):
-        shape = rng.choice(["diploid", "half", "haploid", "missing"], p=[0.7, 0.1, 0.1, 0.1])
+    def call(shapes, marks, n_alt):
+        shape = rng.choice(shapes)
         one, two = (str(allele) for allele in rng.integers(0, n_alt + 1, 2))
-        mark = rng.choice(["/", "|"])
+        mark = rng.choice(marks)
         if shape == "half":
             return rng.choice([one + mark + ".", "." + mark + one])
         return {"diploid": one + mark + two, "haploid": one, "missing": "." + mark + "."}[shape]
@@ -48,17 +81,37 @@ def random_records(rng, n_records, n_samples):
     for i in range(n_records):
         n_alt = int(rng.choice([0, 1, 1, 1, 2, 3, 12]))
         alt = [rng.choice(["C", "CT", "*", "<DEL>", "T"]) for _ in range(n_alt)]
-        fields = rng.choice(["GT", "GT:DP", "DP:GT:GQ", "AD:PL:GT", "GT:AD:PL", "DP"])
+        some = ["GT", "GT", "GT:DP", "DP:GT:GQ", "AD:PL:GT", "GT:AD:PL", "DP"]
+        fields = rng.choice(some) if i else "GT"  # a file wholly without GT is refused
+        n_shapes = int(rng.integers(1, 5))
+        shapes = ["diploid"] * 5 + ["missing", "half", "haploid"][: n_shapes - 1]
+        marks = [["/"], ["|"], ["/", "|"]][rng.integers(3)]
+        cut = rng.random() < 0.5
         cells = []
         for _ in range(n_samples):
-            values = {"GT": call(n_alt), "DP": "31", "GQ": ".", "AD": "3,4", "PL": "0,1,255"}
+            values = {"GT": call(shapes, marks, n_alt), "DP": "31", "GQ": ".", "AD": "3,4"}
+            values["PL"] = "0,1,255"
             cell = [values[name] for name in fields.split(":")]
-            keep = int(rng.integers(1, len(cell) + 1))  # trailing fields may be left out
-            cells.append("." if rng.random() < 0.05 else ":".join(cell[:keep]))
+            keep = int(rng.integers(1, len(cell) + 1)) if cut else None  # the last may be left out
+            cells.append("." if cut and rng.random() < 0.05 else ":".join(cell[:keep]))
         contig = ["LT635612.1", "chr37", "Sca100", "X"][i * 4 // n_records]
         ref = rng.choice(["A", "ACGT", "N"])
         records.append((contig, str(1 + 3 * i), ref, ",".join(alt) or ".", fields, *cells))
     return records
+
+
+def random_text(rng, n_samples):
+    """A whole file, with any line ends, ids, and fixed columns of any length."""
+    records = random_records(rng, int(rng.integers(1, 60)), n_samples)
+    lines = vcf_text(records, [f"sample {i}" for i in range(n_samples)]).splitlines()
+    for i, line in enumerate(lines):
+        if not line.startswith("#"):
+            columns = line.split("\t")
+            columns[2] = rng.choice([".", "rs12", "a;b"])
+            columns[7] = rng.choice([".", "AF=0.1", ";".join(["DB"] * int(rng.integers(1, 400)))])
+            lines[i] = "\t".join(columns)
+    end = rng.choice(["\n", "\r\n"])
+    return (end.join(lines) + rng.choice([end, ""])).encode()
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -71,22 +124,24 @@ def test_five_calls(write_vcf, five_calls, name):
     assert genotypes.variants.values.tolist() == [["chrX", 9, ".", "A", "C"]]
 
 
-@pytest.mark.parametrize("name", FORMS)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_random_files_agree_with_a_loop(write_vcf, monkeypatch, name, seed):
-    # Small blocks and buffers, so that chunks and lines are cut everywhere.
-    monkeypatch.setattr("ancestryvi.genotypes.source.BLOCK_CALLS", 130)
-    monkeypatch.setattr("ancestryvi.genotypes.vcf._BUFFER_BYTES", 97)
+@pytest.mark.parametrize("seed", range(40))
+def test_random_files_agree_with_a_loop_and_with_scikit_allel(tmp_path, monkeypatch, seed):
     rng = np.random.default_rng(seed)
-    samples = [f"sample {i}" for i in range(9)]
-    records = random_records(rng, 60, 9)
-    source = open_source(write_vcf(records, samples, name))
-    assert source.sample_ids == samples
-    assert sum(1 for _ in source.iter_blocks()) > 3
-    genotypes = read_genotypes(source.paths[0])
-    assert genotypes.dosages.T.tolist() == naive_dosages(records)
-    table = genotypes.variants[["contig", "position", "ref", "alt"]].astype(str)
-    assert table.values.tolist() == [list(record[:4]) for record in records]
+    text = random_text(rng, n_samples := int(rng.integers(1, 12)))
+    # Small pieces, so that the text is cut everywhere.
+    monkeypatch.setattr("ancestryvi.genotypes.inflate._PIECE_BYTES", int(10 ** rng.uniform(0, 5)))
+    monkeypatch.setattr("ancestryvi.genotypes.calls._BATCH_BYTES", int(10 ** rng.uniform(0, 3)))
+    block_bytes = int(10 ** rng.uniform(1, 4))
+    pack = [bytes, gzip.compress, lambda data: to_bgzf(data, block_bytes)][seed % 3]
+    path = tmp_path / "cohort.vcf"
+    path.write_bytes(pack(text))
+    samples, variants, rows = naive_reading(text)
+    oracle = reading_of_scikit_allel(text)
+    genotypes = read_genotypes(path)
+    assert genotypes.sample_ids == samples == oracle[0]
+    assert genotypes.variants.values.tolist() == variants == oracle[1]
+    assert genotypes.dosages.T.tolist() == rows == oracle[2]
+    assert genotypes.dosages.shape == (n_samples, len(variants))
 
 
 def test_a_source_can_be_read_twice(write_vcf):
@@ -146,6 +201,23 @@ def test_agreement_with_scikit_allel_on_22_files(shared_data):
     assert genotypes.dosages.shape == (1126, start)
 
 
+@pytest.mark.skipif(not shutil.which("plink2"), reason="plink2 is not installed")
+def test_agreement_with_plink2_on_22_files(shared_data, tmp_path):
+    """Its copies of ALT, call by call."""
+    for path in (shared_data / "1000g-12pop" / f"chr{i}.vcf.gz" for i in range(1, 23)):
+        genotypes = read_genotypes(path)
+        command = ["plink2", "--vcf", str(path), "--out", str(tmp_path / "p"), "--threads", "1"]
+        subprocess.run([*command, "--export", "A-transpose"], check=True, capture_output=True)
+        table = pd.read_csv(tmp_path / "p.traw", sep="\t", dtype={"CHR": str})
+        assert table["POS"].tolist() == genotypes.variants["position"].tolist()
+        names = ["0_" + sample for sample in genotypes.sample_ids]
+        assert table.columns[6:].tolist() == names
+        counted = table[names].to_numpy()
+        is_ref = table["COUNTED"].to_numpy() == genotypes.variants["ref"].to_numpy()
+        counted[is_ref] = 2 - counted[is_ref]
+        np.testing.assert_array_equal(genotypes.dosages.T, np.nan_to_num(counted, nan=-1))
+
+
 # Damaged and unusable files
 
 
@@ -166,8 +238,8 @@ def test_call_that_is_none(write_vcf):
 
 
 def test_short_and_long_lines(write_vcf, monkeypatch):
-    for buffer_bytes in (50, 1 << 18):
-        monkeypatch.setattr("ancestryvi.genotypes.vcf._BUFFER_BYTES", buffer_bytes)
+    for piece_bytes in (50, 1 << 18):
+        monkeypatch.setattr("ancestryvi.genotypes.inflate._PIECE_BYTES", piece_bytes)
         refused(write_vcf([RECORD, RECORD[:-1], RECORD]), "line 5: 13 columns, .* header has 14")
         refused(write_vcf([RECORD, (*RECORD, "0/0")]), "line 5: 15 columns, .* header has 14")
         # One line too long and one too short by as much.
@@ -236,8 +308,11 @@ def test_no_gt_at_all(write_vcf):
     assert mixed.dosages.T.tolist() == [[-1] * 5, [0, 1, 2, -1, 0]]
 
 
-def test_position_that_is_no_number(write_vcf):
-    refused(write_vcf([("1", "five", *RECORD[2:])]), "damaged: .*POS")
+@pytest.mark.parametrize("position", ["five", "", "-3", "1_000", "1" * 19])
+def test_position_that_is_no_number(write_vcf, monkeypatch, position):
+    monkeypatch.setattr("ancestryvi.genotypes.inflate._PIECE_BYTES", 40)
+    path = write_vcf([RECORD, ("1", position, *RECORD[2:]), RECORD])
+    refused(path, f"line 5: the line is damaged: POS '{position}' is no number")
 
 
 def test_sample_ids_repeated_or_blank(write_vcf):
