@@ -15,8 +15,11 @@ from ancestryvi.cli.common import verb
 @verb
 def info(path: tuple[str, ...]) -> None:
     """Describe a model directory, or genotype files, as lines of name and value."""
-    is_model = len(path) == 1 and Path(path[0]).is_dir()
-    facts = _describe_model(Path(path[0])) if is_model else _describe_data(path)
+    from ancestryvi.genotypes.vcz import is_store
+
+    first = Path(path[0])
+    is_model = len(path) == 1 and first.is_dir() and not is_store(first)
+    facts = _describe_model(first) if is_model else _describe_data(path)
     for name, value in facts.items():
         click.echo(f"{name}\t{value}")
 

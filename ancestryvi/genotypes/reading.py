@@ -11,14 +11,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ancestryvi.exceptions import InputFormatError, SampleError
+from ancestryvi.exceptions import InputFormatError
 from ancestryvi.genotypes.container import Genotypes, sample_frame
 from ancestryvi.genotypes.h5ad import H5adSource
+from ancestryvi.genotypes.joined import join_sources
+from ancestryvi.genotypes.pgen import PgenSource
 from ancestryvi.genotypes.plink import BedSource
 from ancestryvi.genotypes.scores import ScoresSource
-from ancestryvi.genotypes.source import Block, Content, GenotypeSource, StrPath
+from ancestryvi.genotypes.source import Block, GenotypeSource, StrPath
 from ancestryvi.genotypes.text import first_bytes
 from ancestryvi.genotypes.vcf import VcfSource
+from ancestryvi.genotypes.vcz import VczSource, is_store
 
 _MAGIC = {
     b"##fileformat=VCF": "vcf",
@@ -28,6 +31,7 @@ _MAGIC = {
     b"\x6c\x1b\x00": "bed",
     b"\x6c\x1b\x01": "bed",
     b"\x6c\x1b": "pgen",
+    b"PK\x03\x04": "vcz",
 }
 _SUFFIXES = {
     ".vcf": "vcf",
@@ -42,12 +46,13 @@ _SUFFIXES = {
 }
 _CONVERSIONS = {
     "bcf": "bcftools view -Oz -o {stem}.vcf.gz {name}",
-    "pgen": "plink2 --pfile {stem} --make-bed --out {stem}",
-    "vcf-zarr": "vcztools view {name} | bgzip > {stem}.vcf.gz",
 }
+_PLINK_SETS = {".bim": ".bed", ".fam": ".bed", ".pvar": ".pgen", ".psam": ".pgen"}
 _DOSAGE_SOURCES: dict[str, Callable[[Path], GenotypeSource]] = {
     "vcf": VcfSource,
     "bed": BedSource,
+    "pgen": PgenSource,
+    "vcz": VczSource,
     "h5ad": H5adSource,
 }
 
@@ -60,10 +65,11 @@ def open_source(
     Parameters
     ----------
     paths : path or sequence of paths
-        VCF (text, gzip, BGZF), PLINK 1 (the .bed, the .bim or their common prefix), AnnData
-        (.h5ad), or a table of PC scores (.tsv, .csv, .txt, .eigenvec). The content decides, then
-        the suffix. Several files, one per chromosome say, follow one another and must have the
-        same samples; rows follow the order of the first.
+        VCF (text, gzip, BGZF), PLINK 1 and 2 (.bed or .pgen, a file beside it or their common
+        prefix), VCF-Zarr (.vcz, a directory or a zip file), AnnData (.h5ad), or a table of PC
+        scores (.tsv, .csv, .txt, .eigenvec). The content decides, then the suffix. Several files,
+        one per chromosome say, follow one another and must have the same samples; rows follow the
+        order of the first.
     content : {"auto", "dosages", "scores"}, default="auto"
         What the files must hold; ``"scores"`` takes a table whatever its suffix.
 
@@ -101,7 +107,7 @@ def open_source(
                 f"{source.paths[0]} is a table of scores and cannot be joined with other files; "
                 "give it alone"
             )
-    return JoinedSource(sources)
+    return join_sources(sources)
 
 
 def read_genotypes(paths: StrPath | Sequence[StrPath], progress: bool = False) -> Genotypes:
@@ -199,63 +205,12 @@ def read_scores(path: StrPath) -> pd.DataFrame:
     return pd.DataFrame(block.values, index=index, columns=block.columns["name"].tolist())
 
 
-class JoinedSource:
-    """Several sources of the same samples, one after the other, such as one per chromosome.
-
-    Parameters
-    ----------
-    sources : sequence of GenotypeSource
-        The first gives the order of the samples; the rows of the others are aligned by id.
-
-    Raises
-    ------
-    SampleError
-        If the samples differ; the message names both files, the counts and some ids.
-    """
-
-    content: Content = "dosages"
-
-    def __init__(self, sources: Sequence[GenotypeSource]) -> None:
-        self._sources = tuple(sources)
-        self.paths = tuple(path for source in sources for path in source.paths)
-        self.sample_ids = sources[0].sample_ids
-        for source in sources[1:]:
-            _check_same_samples(sources[0], source)
-
-    def iter_blocks(self) -> Iterator[Block]:
-        """Yield the blocks of the first source, then those of the second, and so on."""
-        for source in self._sources:
-            if source.sample_ids == self.sample_ids:
-                yield from source.iter_blocks()
-                continue
-            rows = pd.Index(source.sample_ids).get_indexer(pd.Index(self.sample_ids))
-            for block in source.iter_blocks():
-                yield Block(np.take(block.values.T, rows, axis=1).T, block.columns)
-
-
-def _check_same_samples(first: GenotypeSource, other: GenotypeSource) -> None:
-    """Refuse two sources whose sets of samples differ."""
-    only_first = sorted(set(first.sample_ids) - set(other.sample_ids))
-    only_other = sorted(set(other.sample_ids) - set(first.sample_ids))
-    if only_first or only_other:
-        raise SampleError(
-            f"{first.paths[0]} ({len(first.sample_ids)} samples) and {other.paths[0]} "
-            f"({len(other.sample_ids)} samples) have different samples: {len(only_first)} only in "
-            f"the first, {len(only_other)} only in the second, such as "
-            f"{(only_first + only_other)[:5]}; keep the common ones in both files"
-        )
-
-
 def _open_one(path: Path, content: str) -> GenotypeSource:
     """Open one file as what its first bytes, and then its name, say."""
     path = _resolve(path)
-    if not path.stat().st_size:
-        raise InputFormatError(f"{path} is empty (0 bytes); copy or write the file again")
-    start = first_bytes(path)
-    format_ = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
-    if format_ is None:
-        suffix = Path(path.name.removesuffix(".gz").removesuffix(".bgz")).suffix.lower()
-        format_ = _SUFFIXES.get(suffix, "scores" if content == "scores" else None)
+    format_, start = _format(path)
+    if format_ is None and content == "scores":
+        format_ = "scores"
     if format_ in _CONVERSIONS:
         raise _not_read_yet(path, format_)
     if format_ in _DOSAGE_SOURCES and content != "scores":
@@ -265,7 +220,7 @@ def _open_one(path: Path, content: str) -> GenotypeSource:
     wanted = (
         "a table of PC scores (.tsv, .csv, .txt, .eigenvec)"
         if content == "scores"
-        else "VCF (text, gzip or BGZF), PLINK .bed or AnnData .h5ad"
+        else "VCF (text, gzip or BGZF), PLINK .bed or .pgen, VCF-Zarr or AnnData .h5ad"
     )
     raise InputFormatError(f"{path} begins with {start[:20]!r}; what is read here is {wanted}")
 
@@ -276,16 +231,33 @@ def _not_read_yet(path: Path, format_: str) -> InputFormatError:
     return InputFormatError(f"{path} is {format_.upper()}, not read yet; convert it: {command}")
 
 
-def _resolve(path: Path) -> Path:
-    """Return the file that a path means: a prefix or a .bim or .fam mean their .bed."""
-    if path.suffix in (".bim", ".fam"):
-        path = path.with_suffix(".bed")
-    beside = path.with_name(path.name + ".bed")
-    if not path.exists() and beside.is_file():
-        return beside
+def _format(path: Path) -> tuple[str | None, bytes]:
+    """Tell the format by the content, then by the suffix; return the first bytes as well."""
     if path.is_dir():
-        if any((path / name).exists() for name in (".zgroup", "zarr.json")):
-            raise _not_read_yet(path, "vcf-zarr")
+        return "vcz", b""
+    if not path.stat().st_size:
+        raise InputFormatError(f"{path} is empty (0 bytes); copy or write the file again")
+    start = first_bytes(path)
+    for magic, name in _MAGIC.items():
+        if start.startswith(magic):
+            return name, start
+    suffix = Path(path.name.removesuffix(".gz").removesuffix(".bgz")).suffix.lower()
+    return _SUFFIXES.get(suffix), start
+
+
+def _resolve(path: Path) -> Path:
+    """Return the file that a path means: a PLINK prefix, .bim or .pvar mean their .bed or .pgen."""
+    if path.suffix in _PLINK_SETS:
+        path = path.with_suffix(_PLINK_SETS[path.suffix])
+    if path.name.endswith(".pvar.zst"):
+        path = path.with_name(path.name.removesuffix(".pvar.zst") + ".pgen")
+    sets = [path.with_name(path.name + suffix) for suffix in (".bed", ".pgen")]
+    found = [beside for beside in sets if beside.is_file()] if not path.exists() else []
+    if len(found) > 1:
+        raise InputFormatError(f"{path} means {found[0]} or {found[1]}; name the one to read")
+    if found:
+        return found[0]
+    if path.is_dir() and not is_store(path):
         raise InputFormatError(f"{path} is a directory; give the genotype files in it")
     if not path.exists():
         raise InputFormatError(f"{path} does not exist; check the name and the folder")
