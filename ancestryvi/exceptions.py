@@ -30,7 +30,7 @@ class OverlapError(AncestryVIError, ValueError):
 
 
 class OutputError(AncestryVIError, OSError):
-    """An output directory exists already or cannot be written."""
+    """An output exists already, cannot be written, or its format cannot hold the data."""
 
 
 class TrainingError(AncestryVIError, ArithmeticError):

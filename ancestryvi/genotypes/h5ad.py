@@ -1,4 +1,7 @@
-"""AnnData files (.h5ad) with dosages in X: samples are observations, variants are variables."""
+"""AnnData files (.h5ad) with dosages in X: samples are observations, variants are variables.
+
+Read by columns, written by blocks.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from ancestryvi.exceptions import AncestryVIError, InputFormatError
-from ancestryvi.genotypes.container import variants_from_var
+from ancestryvi.genotypes.container import (
+    UNS,
+    sample_frame,
+    var_from_variants,
+    variants_from_var,
+)
 from ancestryvi.genotypes.dosage import as_dosages
 from ancestryvi.genotypes.source import (
     Block,
@@ -24,6 +33,7 @@ from ancestryvi.genotypes.source import (
     check_sample_ids,
     iter_indexed,
 )
+from ancestryvi.genotypes.writing import Outgoing, even_blocks
 
 if TYPE_CHECKING:
     from scipy.sparse import csc_matrix
@@ -119,3 +129,37 @@ def _damage_reported(path: Path) -> Iterator[None]:
         raise InputFormatError(
             f"{path} cannot be read as AnnData ({error}); copy or write the file again"
         ) from error
+
+
+def write_h5ad(genotypes: Outgoing, path: Path) -> None:
+    """Write what `Genotypes.to_anndata` makes, block by block, so that no matrix is held."""
+    import h5py
+    from anndata.io import write_elem
+
+    n_samples = len(genotypes.sample_ids)
+    length = block_columns(n_samples)
+    chunk = (min(n_samples, 4096), max(1, min(length, (1 << 20) // min(n_samples, 4096))))
+    length -= length % chunk[1]
+    tables = []
+    with h5py.File(path, "w") as file:
+        matrix = file.create_dataset(
+            "X",
+            shape=(n_samples, 0),
+            maxshape=(n_samples, None),
+            dtype=np.int8,
+            chunks=chunk,
+            compression="gzip",
+            compression_opts=1,
+        )
+        for block in even_blocks(genotypes.blocks, length):
+            n_written = matrix.shape[1]
+            matrix.resize(n_written + len(block.columns), axis=1)
+            matrix[:, n_written:] = block.values
+            tables.append(block.columns)
+        matrix.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        write_elem(file, "obs", sample_frame(genotypes.sample_ids))
+        write_elem(file, "var", var_from_variants(pd.concat(tables, ignore_index=True)))
+        write_elem(file, "uns", UNS)
+        for name in ("obsm", "varm", "obsp", "varp", "layers"):
+            write_elem(file, name, {})

@@ -1,4 +1,4 @@
-"""PLINK 2 binary files: .pgen with its .pvar and .psam, through Pgenlib."""
+"""PLINK 2 binary files: .pgen with its .pvar and .psam, read and written through Pgenlib."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ancestryvi.exceptions import InputFormatError
 from ancestryvi.genotypes.dosage import MISSING
+from ancestryvi.genotypes.plink import BedSource, write_bed
 from ancestryvi.genotypes.source import (
     Block,
     Columns,
@@ -24,6 +25,7 @@ from ancestryvi.genotypes.source import (
     plink_sample_ids,
 )
 from ancestryvi.genotypes.text import damage_reported, open_binary
+from ancestryvi.genotypes.writing import Outgoing, check_sample_names, vcf_variants
 
 if TYPE_CHECKING:
     from pgenlib import PgenReader
@@ -163,3 +165,42 @@ def _read_variants(path: Path) -> tuple[pd.DataFrame, NDArray[np.uintp]]:
         ) from error
     columns = {"contig": contigs, "position": positions, "id": ids, "ref": refs, "alt": alts}
     return pd.DataFrame(columns), pvar.get_allele_idx_offsets()
+
+
+def write_pgen(genotypes: Outgoing, path: Path) -> None:
+    """Write a file set of unphased diploid calls; sexes are unknown.
+
+    A .pgen begins with its number of variants. Where only a full pass tells it, the calls go to a
+    .bed file first.
+
+    Raises
+    ------
+    OutputError
+        If a name or variant cannot be written; see `vcf_variants`.
+    """
+    from pgenlib import PgenWriter
+
+    check_sample_names(genotypes.sample_ids, path, " \t\r\n")
+    if genotypes.n_variants is None:
+        staged = path.with_name(path.name + ".bed")
+        write_bed(genotypes, staged)
+        bed = BedSource(staged)
+        write_pgen(Outgoing(bed.sample_ids, bed.iter_blocks(), len(bed.variants)), path)
+        for suffix in (".bed", ".bim", ".fam"):
+            staged.with_suffix(suffix).unlink()
+        return
+    psam = "#IID\tSEX\n" + "".join(f"{sample}\tNA\n" for sample in genotypes.sample_ids)
+    path.with_suffix(".psam").write_text(psam, encoding="utf-8")
+    writer = PgenWriter(
+        str(path).encode(), len(genotypes.sample_ids), genotypes.n_variants, nonref_flags=False
+    )
+    with path.with_suffix(".pvar").open("w", encoding="utf-8") as pvar:
+        pvar.write("#CHROM\tPOS\tID\tREF\tALT\n")
+        for block in genotypes.blocks:
+            variants = vcf_variants(block, path)
+            writer.append_biallelic_batch(np.ascontiguousarray(block.values.T))
+            pvar.writelines(
+                "\t".join(map(str, row)) + "\n"
+                for row in zip(*(variants[name] for name in variants), strict=True)
+            )
+    writer.close()

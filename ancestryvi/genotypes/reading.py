@@ -18,6 +18,7 @@ from ancestryvi.genotypes.joined import join_sources
 from ancestryvi.genotypes.pgen import PgenSource
 from ancestryvi.genotypes.plink import BedSource
 from ancestryvi.genotypes.scores import ScoresSource
+from ancestryvi.genotypes.selection import select
 from ancestryvi.genotypes.source import Block, GenotypeSource, StrPath
 from ancestryvi.genotypes.text import first_bytes
 from ancestryvi.genotypes.vcf import VcfSource
@@ -58,7 +59,12 @@ _DOSAGE_SOURCES: dict[str, Callable[[Path], GenotypeSource]] = {
 
 
 def open_source(
-    paths: StrPath | Sequence[StrPath], content: Literal["auto", "dosages", "scores"] = "auto"
+    paths: StrPath | Sequence[StrPath],
+    content: Literal["auto", "dosages", "scores"] = "auto",
+    *,
+    region: str | Sequence[str] | None = None,
+    samples: StrPath | Sequence[str] | None = None,
+    variants: StrPath | Sequence[str] | None = None,
 ) -> GenotypeSource:
     """Open genotype files, or a table of PC scores, without reading their columns yet.
 
@@ -72,6 +78,16 @@ def open_source(
         order of the first.
     content : {"auto", "dosages", "scores"}, default="auto"
         What the files must hold; ``"scores"`` takes a table whatever its suffix.
+    region : str or sequence of str, optional
+        Keep variants whose position lies in ``"CHR"``, ``"CHR:POS"`` or ``"CHR:FROM-TO"``, 1-based
+        and inclusive, or in one of several. Names of contigs are compared as they are: ``chr1`` is
+        not ``1``.
+    samples : path or sequence of str, optional
+        Keep these samples, a list or a file with one id a line. Their order stays that of the
+        genotypes, as with ``plink --keep``.
+    variants : path or sequence of str, optional
+        Keep these variants, a list or a file with one a line: an id, ``contig:position`` or
+        ``contig:position:ref:alt``. Those that are not met are counted in a warning.
 
     Returns
     -------
@@ -83,7 +99,11 @@ def open_source(
         If a path is missing or a directory, or its format is not read; the message says how to
         convert it.
     SampleError
-        If a sample id occurs twice in a file, or the files have different samples.
+        If a sample id occurs twice in a file, the files have different samples, or one of
+        `samples` is not there.
+    NoVariantsError
+        If the contig of a region does not exist, the message lists those that do, or no variant
+        is left. Formats without random access raise it while they are read.
 
     Examples
     --------
@@ -99,18 +119,25 @@ def open_source(
     if not listed:
         raise InputFormatError("no genotype files were given")
     sources = [_open_one(Path(path), content) for path in listed]
-    if len(sources) == 1:
-        return sources[0]
+    filtered = region is not None or samples is not None or variants is not None
     for source in sources:
-        if source.content == "scores":
+        if source.content == "scores" and (filtered or len(sources) > 1):
             raise InputFormatError(
-                f"{source.paths[0]} is a table of scores and cannot be joined with other files; "
-                "give it alone"
+                f"{source.paths[0]} is a table of scores and cannot be joined with other files or "
+                "filtered; give it alone"
             )
-    return join_sources(sources)
+    joined = sources[0] if len(sources) == 1 else join_sources(sources)
+    return select(joined, region, samples, variants)
 
 
-def read_genotypes(paths: StrPath | Sequence[StrPath], progress: bool = False) -> Genotypes:
+def read_genotypes(
+    paths: StrPath | Sequence[StrPath],
+    progress: bool = False,
+    *,
+    region: str | Sequence[str] | None = None,
+    samples: StrPath | Sequence[str] | None = None,
+    variants: StrPath | Sequence[str] | None = None,
+) -> Genotypes:
     """Read genotype files whole.
 
     Parameters
@@ -119,18 +146,23 @@ def read_genotypes(paths: StrPath | Sequence[StrPath], progress: bool = False) -
         As in `open_source`.
     progress : bool, default=False
         Show a progress bar if standard error is a terminal.
+    region, samples, variants : optional
+        What to keep, as in `open_source`; everything by default.
 
     Returns
     -------
     genotypes : Genotypes
-        All variants of all files, in their order; nothing is filtered.
+        The variants of all files, in their order.
 
     Raises
     ------
     InputFormatError
         If a file is missing, damaged, in a format that is not read, or holds no dosages.
     SampleError
-        If a sample id occurs twice in a file, or the files have different samples.
+        If a sample id occurs twice in a file, the files have different samples, or one of
+        `samples` is not there.
+    NoVariantsError
+        If none of the variants asked for is there.
 
     Examples
     --------
@@ -145,11 +177,13 @@ def read_genotypes(paths: StrPath | Sequence[StrPath], progress: bool = False) -
     >>> genotypes.dosages.tolist(), genotypes.variant_keys().tolist()
     ([[1], [2]], ['chr1:101:A:G'])
     """
-    source = open_source(paths, content="dosages")
+    source = open_source(
+        paths, content="dosages", region=region, samples=samples, variants=variants
+    )
     iterator = source.iter_blocks()
-    blocks = list(_with_progress(iterator) if progress else iterator)
-    variants = pd.concat([block.columns for block in blocks], ignore_index=True)
-    return Genotypes(_join_values(blocks), sample_frame(source.sample_ids), variants)
+    blocks = list(with_progress(iterator) if progress else iterator)
+    columns = pd.concat([block.columns for block in blocks], ignore_index=True)
+    return Genotypes(_join_values(blocks), sample_frame(source.sample_ids), columns)
 
 
 def _join_values(blocks: list[Block]) -> NDArray[np.int8]:
@@ -266,7 +300,7 @@ def _resolve(path: Path) -> Path:
     return path
 
 
-def _with_progress(blocks: Iterator[Block]) -> Iterator[Block]:
+def with_progress(blocks: Iterator[Block]) -> Iterator[Block]:
     """Pass blocks on and count their variants on a terminal."""
     from tqdm import tqdm
 

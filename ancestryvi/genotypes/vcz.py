@@ -1,4 +1,4 @@
-"""VCF-Zarr: the arrays of a VCF as a Zarr store, a directory or a zip file.
+"""VCF-Zarr: the arrays of a VCF as a Zarr store, a directory or a zip file, read and written.
 
 Czech et al. (2025), GigaScience 14, giaf049; arrays and names as in version 0.4 of the
 specification, https://github.com/sgkit-dev/vcf-zarr-spec.
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ancestryvi import __version__
 from ancestryvi.exceptions import InputFormatError
 from ancestryvi.genotypes.dosage import UnreadableCallError, decode_alleles
 from ancestryvi.genotypes.source import (
@@ -24,12 +25,17 @@ from ancestryvi.genotypes.source import (
     Content,
     PerThread,
     as_indices,
+    block_columns,
     call_error,
     check_sample_ids,
     iter_indexed,
 )
+from ancestryvi.genotypes.writing import Outgoing, even_blocks, vcf_variants
 
 _MAX_CHUNK_CALLS = 1 << 27  # decoded chunks are kept up to this size
+_CHUNK_SHAPE = (1000, 10_000)  # variants and samples of the chunks that are written
+# The alleles of a call for dosages -1, 0, 1, 2: two bytes, one 16-bit word.
+_CALLS = np.array([[-1, -1], [0, 0], [0, 1], [1, 1]], dtype=np.int8).view(np.uint16)[:, 0]
 _NEEDED = (
     "call_genotype",
     "sample_id",
@@ -205,3 +211,99 @@ def _read_variants(group: Any, path: Path) -> pd.DataFrame:
         "alt": alt,
     }
     return pd.DataFrame(columns)
+
+
+def write_vcz(genotypes: Outgoing, path: Path) -> None:
+    """Write a store of unphased diploid calls, in format 2 of Zarr, which every reader takes.
+
+    Raises
+    ------
+    OutputError
+        If a variant cannot be written; see `vcf_variants`.
+    """
+    import zarr
+
+    n_samples = len(genotypes.sample_ids)
+    length = min(_CHUNK_SHAPE[0], block_columns(n_samples))
+    group = zarr.open_group(path, mode="w-", zarr_format=2)
+    group.attrs.update({"vcf_zarr_version": "0.4", "source": f"ancestryvi-{__version__}"})
+    calls = _create(
+        group,
+        "call_genotype",
+        np.empty((0, n_samples, 2), np.int8),
+        ["variants", "samples", "ploidy"],
+        (length, min(n_samples, _CHUNK_SHAPE[1]), 2),
+    )
+    tables = []
+    for block in even_blocks(genotypes.blocks, length):
+        variants = vcf_variants(block, path)
+        words = np.take(_CALLS, np.ascontiguousarray(block.values.T) + np.int8(1))
+        calls.append(words.view(np.int8).reshape(*words.shape, 2))
+        tables.append(variants)
+    variants = pd.concat(tables, ignore_index=True)
+    contigs, contig_ids = pd.factorize(variants["contig"])
+    lengths = np.array([len(ref) for ref in variants["ref"]], dtype=np.int32)
+    alleles = variants[["ref", "alt"]].to_numpy(dtype=str)
+    alleles[alleles[:, 1] == ".", 1] = ""
+    for name, values, dimensions in (
+        ("sample_id", np.array(genotypes.sample_ids, dtype=str), ["samples"]),
+        ("contig_id", contig_ids.to_numpy(dtype=str), ["contigs"]),
+        ("filter_id", np.array(["PASS"]), ["filters"]),
+        ("variant_contig", contigs.astype(np.int32), ["variants"]),
+        ("variant_position", variants["position"].to_numpy(np.int32), ["variants"]),
+        ("variant_id", variants["id"].to_numpy(dtype=str), ["variants"]),
+        ("variant_id_mask", (variants["id"] == ".").to_numpy(), ["variants"]),
+        ("variant_allele", alleles, ["variants", "alleles"]),
+        ("variant_filter", np.ones((len(variants), 1), dtype=bool), ["variants", "filters"]),
+        ("variant_length", lengths, ["variants"]),
+        ("region_index", _region_index(variants, contigs, lengths, length), ["regions", "fields"]),
+    ):
+        _create(group, name, values, dimensions, (10_000, *values.shape[1:]))
+    group.create_array(  # no call is phased, which needs no chunk
+        "call_genotype_phased",
+        shape=calls.shape[:2],
+        dtype=bool,
+        chunks=calls.chunks[:2],
+        fill_value=False,
+        attributes={"_ARRAY_DIMENSIONS": ["variants", "samples"]},
+    )
+
+
+def _region_index(
+    variants: pd.DataFrame, contigs: NDArray[np.intp], lengths: NDArray[np.int32], chunk: int
+) -> NDArray[np.int32]:
+    """Make the index by which vcztools finds regions: a row for each contig in each chunk.
+
+    Its columns are chunk, contig, first and last position, last position of any REF, and count.
+    """
+    chunks = np.arange(len(variants)) // chunk
+    starts = np.flatnonzero(np.diff(chunks, prepend=-1) | np.diff(contigs, prepend=-1))
+    stops = np.append(starts[1:], len(variants))
+    positions = variants["position"].to_numpy(np.int32)
+    ends = positions + lengths - 1
+    columns = (chunks[starts], contigs[starts], positions[starts], positions[stops - 1])
+    counts = (np.maximum.reduceat(ends, starts), stops - starts)
+    return np.column_stack([*columns, *counts]).astype(np.int32)
+
+
+def _create(
+    group: Any, name: str, values: NDArray[Any], dimensions: list[str], chunks: tuple[int, ...]
+) -> Any:
+    """Make an array; `dimensions` are their names, which xarray needs."""
+    from numcodecs import Blosc
+
+    text = values.dtype.kind == "U"
+    shuffle = Blosc.BITSHUFFLE if name == "call_genotype" else Blosc.SHUFFLE
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        dtype=str if text else values.dtype,
+        chunks=chunks,
+        compressors=Blosc("zstd", clevel=5, shuffle=shuffle),
+        fill_value="" if text else None,  # a chunk that was lost is an error, not a value
+        attributes={"_ARRAY_DIMENSIONS": dimensions},
+        config={"write_empty_chunks": True},
+    )
+    if len(values):
+        array[:] = values
+    return array
