@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from ancestryvi.exceptions import InputFormatError
 from ancestryvi.genotypes.container import Genotypes, sample_frame
 from ancestryvi.genotypes.h5ad import H5adSource
+from ancestryvi.genotypes.htslib import HtslibSource, has_index, is_available, is_remote
 from ancestryvi.genotypes.joined import join_sources
 from ancestryvi.genotypes.pgen import PgenSource
 from ancestryvi.genotypes.plink import BedSource
 from ancestryvi.genotypes.scores import ScoresSource
-from ancestryvi.genotypes.selection import select
+from ancestryvi.genotypes.selection import Region, parse_regions, select
 from ancestryvi.genotypes.source import Block, GenotypeSource, StrPath
 from ancestryvi.genotypes.text import first_bytes
 from ancestryvi.genotypes.vcf import VcfSource
@@ -45,9 +46,6 @@ _SUFFIXES = {
     ".csv": "scores",
     ".txt": "scores",
 }
-_CONVERSIONS = {
-    "bcf": "bcftools view -Oz -o {stem}.vcf.gz {name}",
-}
 _PLINK_SETS = {".bim": ".bed", ".fam": ".bed", ".pvar": ".pgen", ".psam": ".pgen"}
 _DOSAGE_SOURCES: dict[str, Callable[[Path], GenotypeSource]] = {
     "vcf": VcfSource,
@@ -71,11 +69,11 @@ def open_source(
     Parameters
     ----------
     paths : path or sequence of paths
-        VCF (text, gzip, BGZF), PLINK 1 and 2 (.bed or .pgen, a file beside it or their common
+        VCF (text, gzip, BGZF), BCF, PLINK 1 and 2 (.bed or .pgen, a file beside it or their common
         prefix), VCF-Zarr (.vcz, a directory or a zip file), AnnData (.h5ad), or a table of PC
         scores (.tsv, .csv, .txt, .eigenvec). The content decides, then the suffix. Several files,
         one per chromosome say, follow one another and must have the same samples; rows follow the
-        order of the first.
+        order of the first. With `region` also URLs of indexed VCF or BCF.
     content : {"auto", "dosages", "scores"}, default="auto"
         What the files must hold; ``"scores"`` takes a table whatever its suffix.
     region : str or sequence of str, optional
@@ -118,7 +116,8 @@ def open_source(
     listed = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not listed:
         raise InputFormatError("no genotype files were given")
-    sources = [_open_one(Path(path), content) for path in listed]
+    regions = parse_regions(region)
+    sources = [_open_one(path, content, regions) for path in listed]
     filtered = region is not None or samples is not None or variants is not None
     for source in sources:
         if source.content == "scores" and (filtered or len(sources) > 1):
@@ -239,14 +238,19 @@ def read_scores(path: StrPath) -> pd.DataFrame:
     return pd.DataFrame(block.values, index=index, columns=block.columns["name"].tolist())
 
 
-def _open_one(path: Path, content: str) -> GenotypeSource:
+def _open_one(given: StrPath, content: str, regions: Sequence[Region]) -> GenotypeSource:
     """Open one file as what its first bytes, and then its name, say."""
-    path = _resolve(path)
+    if is_remote(str(given)):
+        return HtslibSource(str(given), regions)
+    path = _resolve(Path(given))
     format_, start = _format(path)
     if format_ is None and content == "scores":
         format_ = "scores"
-    if format_ in _CONVERSIONS:
-        raise _not_read_yet(path, format_)
+    if format_ in ("vcf", "bcf") and content != "scores":
+        # An index spares reading the whole file for a region; a filter is put on all the same.
+        looked_up = regions if regions and has_index(path) and is_available() else ()
+        if format_ == "bcf" or looked_up:
+            return HtslibSource(str(path), looked_up)
     if format_ in _DOSAGE_SOURCES and content != "scores":
         return _DOSAGE_SOURCES[format_](path)
     if format_ == "scores" and content != "dosages":
@@ -254,15 +258,9 @@ def _open_one(path: Path, content: str) -> GenotypeSource:
     wanted = (
         "a table of PC scores (.tsv, .csv, .txt, .eigenvec)"
         if content == "scores"
-        else "VCF (text, gzip or BGZF), PLINK .bed or .pgen, VCF-Zarr or AnnData .h5ad"
+        else "VCF (text, gzip or BGZF), BCF, PLINK .bed or .pgen, VCF-Zarr or AnnData .h5ad"
     )
     raise InputFormatError(f"{path} begins with {start[:20]!r}; what is read here is {wanted}")
-
-
-def _not_read_yet(path: Path, format_: str) -> InputFormatError:
-    """Say how to convert a format of the field that has no reader here."""
-    command = _CONVERSIONS[format_].format(stem=path.stem, name=path.name)
-    return InputFormatError(f"{path} is {format_.upper()}, not read yet; convert it: {command}")
 
 
 def _format(path: Path) -> tuple[str | None, bytes]:

@@ -104,9 +104,9 @@ class VariantFilter:
         self._where = where
         self.restart()
 
-    def restart(self) -> None:
-        """Begin a new pass."""
-        self._contigs: dict[str, None] = {}
+    def restart(self, contigs: Sequence[str] = ()) -> None:
+        """Begin a new pass over a source of which these contigs are known to exist."""
+        self._contigs = dict.fromkeys(contigs)
         self._found = np.zeros(0 if self._wanted is None else len(self._wanted), dtype=bool)
         self._any = False
 
@@ -280,7 +280,7 @@ class SelectedSource:
     def iter_blocks(self) -> Iterator[Block]:
         """Yield what is kept of each block."""
         if isinstance(self._keep, VariantFilter):
-            self._keep.restart()
+            self._keep.restart(getattr(self._source, "contigs", ()))
         for block in self._source.iter_blocks():
             values, columns = block.values, block.columns
             if self._keep is not None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import struct
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from isal import isal_zlib
 
 from ancestryvi import __version__
+from ancestryvi.genotypes import bgzf
 from ancestryvi.genotypes.source import Block
 from ancestryvi.genotypes.writing import Outgoing, check_sample_names, vcf_variants
 
@@ -19,8 +17,6 @@ _FIXED = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT"
 _GT = '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">'
 # The text of a call for dosages -1, 0, 1, 2, with the tab before it: four bytes, one 32-bit word.
 _CALLS = np.frombuffer(b"\t./.\t0/0\t0/1\t1/1", dtype=np.uint32)
-_BLOCK_BYTES = 0xFF00  # as bgzip does: even what does not shrink fits a block of 64 KiB
-_BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 
 
 def write_vcf(genotypes: Outgoing, path: Path) -> None:
@@ -35,7 +31,7 @@ def write_vcf(genotypes: Outgoing, path: Path) -> None:
         If a name or variant cannot be written; see `vcf_variants`.
     """
     check_sample_names(genotypes.sample_ids, path, "\t\r\n")
-    pack = bgzf if path.suffix in (".gz", ".bgz") else iter
+    pack = bgzf.compress if path.suffix in (".gz", ".bgz") else iter
     contigs: dict[str, None] = {}
     records = path.with_name(path.name + ".records")
     with records.open("wb") as file:
@@ -46,8 +42,8 @@ def write_vcf(genotypes: Outgoing, path: Path) -> None:
     with path.open("wb") as file, records.open("rb") as body:
         file.writelines(pack(["\n".join(lines).encode()]))
         shutil.copyfileobj(body, file, 1 << 20)
-        if pack is bgzf:
-            file.write(_BGZF_END)
+        if pack is not iter:
+            file.write(bgzf.END)
     records.unlink()
 
 
@@ -68,21 +64,3 @@ def _text_of_calls(block: Block) -> list[memoryview]:
     """Return the text of each record's calls."""
     words = np.take(_CALLS, np.ascontiguousarray(block.values.T) + np.int8(1))
     return [memoryview(row).cast("B") for row in words]
-
-
-def bgzf(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Compress bytes into BGZF blocks, which are gzip members; without the marker of the end.
-
-    Source: section 4.1 of the SAM specification, https://samtools.github.io/hts-specs.
-    """
-    for piece in pieces:
-        for start in range(0, len(piece), _BLOCK_BYTES):
-            yield _bgzf_block(piece[start : start + _BLOCK_BYTES])
-
-
-def _bgzf_block(data: bytes) -> bytes:
-    deflate = isal_zlib.compressobj(isal_zlib.ISAL_BEST_COMPRESSION - 1, wbits=-15)
-    body = deflate.compress(data) + deflate.flush()
-    size = len(body) + 25  # 18 bytes of header and 8 at the end, minus 1
-    header = b"\x1f\x8b\x08\x04\0\0\0\0\0\xff\x06\0BC\x02\0" + struct.pack("<H", size)
-    return header + body + struct.pack("<II", zlib.crc32(data), len(data))
