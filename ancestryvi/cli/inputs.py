@@ -19,6 +19,8 @@ from ancestryvi.genotypes import (
     read_sample_table,
     read_scores,
 )
+from ancestryvi.genotypes.memory import size
+from ancestryvi.genotypes.source import is_indexed
 
 SELECTION = ("region", "samples", "variants")
 """Options that say what to read; see `filter_options`."""
@@ -97,6 +99,10 @@ def read_cohort(
         data = read_scores(paths[0])
         say(f"Read {data.shape[0]:,} samples x {data.shape[1]} PC scores.")
     else:
+        if is_indexed(source):
+            n_samples, n_variants = len(source.sample_ids), len(source.variants)
+            needed = size(n_samples * n_variants)
+            say(f"Reading {n_samples:,} samples x {n_variants:,} variants into {needed} of memory.")
         data = read_genotypes(list(paths), progress=True, **kept)
         share = data.n_missing / max(1, data.dosages.size)
         say(

@@ -11,16 +11,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ancestryvi.exceptions import InputFormatError
+from ancestryvi.exceptions import InputFormatError, NoVariantsError
 from ancestryvi.genotypes.container import Genotypes, sample_frame
 from ancestryvi.genotypes.h5ad import H5adSource
 from ancestryvi.genotypes.htslib import HtslibSource, has_index, is_available, is_remote
 from ancestryvi.genotypes.joined import join_sources
+from ancestryvi.genotypes.memory import check_fits, guard
 from ancestryvi.genotypes.pgen import PgenSource
 from ancestryvi.genotypes.plink import BedSource
 from ancestryvi.genotypes.scores import ScoresSource
 from ancestryvi.genotypes.selection import Region, parse_regions, select
-from ancestryvi.genotypes.source import Block, GenotypeSource, StrPath
+from ancestryvi.genotypes.source import Block, GenotypeSource, StrPath, is_indexed
 from ancestryvi.genotypes.text import first_bytes
 from ancestryvi.genotypes.vcf import VcfSource
 from ancestryvi.genotypes.vcz import VczSource, is_store
@@ -161,7 +162,10 @@ def read_genotypes(
         If a sample id occurs twice in a file, the files have different samples, or one of
         `samples` is not there.
     NoVariantsError
-        If none of the variants asked for is there.
+        If there are no variants, or none of those asked for.
+    MemoryNeedError
+        If the matrix does not fit into memory: said before reading by formats with random access
+        (BED, PGEN, VCF-Zarr, .h5ad), as soon as it shows by the others.
 
     Examples
     --------
@@ -179,8 +183,13 @@ def read_genotypes(
     source = open_source(
         paths, content="dosages", region=region, samples=samples, variants=variants
     )
-    iterator = source.iter_blocks()
+    where = ", ".join(map(str, source.paths))
+    if is_indexed(source):
+        check_fits(len(source.sample_ids), len(source.variants), where)
+    iterator = guard(source.iter_blocks(), len(source.sample_ids), where)
     blocks = list(with_progress(iterator) if progress else iterator)
+    if not blocks:
+        raise NoVariantsError(f"{where} holds no variants")
     columns = pd.concat([block.columns for block in blocks], ignore_index=True)
     return Genotypes(_join_values(blocks), sample_frame(source.sample_ids), columns)
 
