@@ -25,6 +25,7 @@ def test_a_container_leaves_less(tmp_path, monkeypatch):
 
 def test_without_proc(monkeypatch):
     monkeypatch.setattr(memory, "_MEMINFO", "/nowhere")
+    monkeypatch.setattr(memory, "_CGROUPS", [])
     assert available_bytes() > 1_000_000  # all memory of the machine
     monkeypatch.setattr(memory.os, "sysconf", lambda name: int("none"))
     assert available_bytes() is None
@@ -38,7 +39,8 @@ def test_indexed_formats_are_refused_before_reading(write_bed, monkeypatch):
     monkeypatch.setattr("ancestryvi.genotypes.plink.BedSource.read_dosages", None)
     message = (
         r"cohort\.bed: 5 samples x 3 variants need less than 1 MB, one byte a call, "
-        r"and less than 1 MB are available\. About 1 variants would leave room to work with: name them with --variants"
+        r"and less than 1 MB are available\. About 1 variants would leave room to work with: "
+        r"name them with --variants"
     )
     with pytest.raises(MemoryNeedError, match=message) as caught:
         read_genotypes(path)
