@@ -184,14 +184,30 @@ def read_genotypes(
         paths, content="dosages", region=region, samples=samples, variants=variants
     )
     where = ", ".join(map(str, source.paths))
+    n_samples = len(source.sample_ids)
     if is_indexed(source):
-        check_fits(len(source.sample_ids), len(source.variants), where)
-    iterator = guard(source.iter_blocks(), len(source.sample_ids), where)
-    blocks = list(with_progress(iterator) if progress else iterator)
-    if not blocks:
+        check_fits(n_samples, len(source.variants), where)
+        blocks = source.iter_blocks()
+        dosages = _fill(
+            with_progress(blocks) if progress else blocks, len(source.variants), n_samples
+        )
+        return Genotypes(dosages, sample_frame(source.sample_ids), source.variants)
+    blocks = guard(source.iter_blocks(), n_samples, where)
+    kept = list(with_progress(blocks) if progress else blocks)
+    if not kept:
         raise NoVariantsError(f"{where} holds no variants")
-    columns = pd.concat([block.columns for block in blocks], ignore_index=True)
-    return Genotypes(_join_values(blocks), sample_frame(source.sample_ids), columns)
+    columns = pd.concat([block.columns for block in kept], ignore_index=True)
+    return Genotypes(_join_values(kept), sample_frame(source.sample_ids), columns)
+
+
+def _fill(blocks: Iterator[Block], n_variants: int, n_samples: int) -> NDArray[np.int8]:
+    """Put blocks into a matrix as they come."""
+    by_variant = np.empty((n_variants, n_samples), dtype=np.int8)
+    start = 0
+    for block in blocks:
+        by_variant[start : start + len(block.columns)] = block.values.T
+        start += len(block.columns)
+    return by_variant.T
 
 
 def _join_values(blocks: list[Block]) -> NDArray[np.int8]:
