@@ -173,13 +173,13 @@ def decode_alleles(alleles: NDArray[np.signedinteger[Any]]) -> NDArray[np.int8]:
         dosages = np.count_nonzero(alleles > 0, axis=-1).astype(np.int8) * (2 if ploidy == 1 else 1)
         other = (alleles < 0).any(axis=-1)
     # Few calls are other than diploid and complete: those are decoded again.
-    places = np.flatnonzero(other)
-    if len(places):
-        calls = alleles[np.unravel_index(places, other.shape)]
+    places = np.unravel_index(np.flatnonzero(other), other.shape)
+    if len(places[0]):
+        calls = alleles[places]
         n_alleles = (calls > _NO_ALLELE).sum(axis=-1)
         again = np.where(n_alleles == 1, 2, 1) * (calls > 0).sum(axis=-1)
         again[(calls == MISSING).any(axis=-1) | (n_alleles == 0)] = MISSING
-        dosages.ravel()[places] = again
+        dosages[places] = again
     return dosages
 
 

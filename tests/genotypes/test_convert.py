@@ -277,3 +277,17 @@ def test_names_that_say_no_format(tmp_path):
     table.write_text("sample\tPC1\na\t1\n")
     with pytest.raises(InputFormatError, match="table of scores; give genotypes"):
         write_genotypes(open_source(table), Path(tmp_path, "out.bed"))
+
+
+def test_real_vcf_by_plink2_and_by_us(shared_data, tool, tmp_path):
+    """What plink2 makes of a file and what we make of it hold the same calls."""
+    vcf = shared_data / "1000g-12pop" / "chr22.vcf.gz"
+    tool("plink2", "--vcf", vcf, "--make-pgen", "--out", tmp_path / "theirs")
+    whole = read_genotypes(vcf)
+    theirs = read_genotypes(tmp_path / "theirs.pgen")
+    np.testing.assert_array_equal(theirs.dosages, whole.dosages)
+    for suffix in (".pgen", ".vcz", ".vcf.gz"):
+        write_genotypes(open_source(vcf), tmp_path / f"ours{suffix}", skip_multiallelic=True)
+        ours = read_genotypes(tmp_path / f"ours{suffix}")
+        one_alt = ~whole.variants["alt"].str.contains(",").to_numpy()
+        np.testing.assert_array_equal(ours.dosages, whole.dosages[:, one_alt])

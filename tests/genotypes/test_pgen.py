@@ -165,3 +165,13 @@ def test_truncated_file(write_pgen):
         path.write_bytes(data[:n])
         with pytest.raises(InputFormatError, match=r"cohort\.pgen is damaged"):
             read_genotypes(path)
+
+
+def test_real_files(shared_data, tool, tmp_path):
+    bed = shared_data / "1000g-14pop-plink" / "phase1.bed"
+    out = tmp_path / "phase1"
+    tool("plink2", "--bfile", bed.with_suffix(""), "--make-pgen", "vzs", "--out", out)
+    genotypes, same = read_genotypes(out), read_genotypes(bed)
+    np.testing.assert_array_equal(genotypes.dosages, same.dosages)
+    assert genotypes.sample_ids == same.sample_ids
+    assert genotypes.variants.equals(same.variants)
