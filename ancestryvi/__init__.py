@@ -14,7 +14,7 @@ if TYPE_CHECKING:
         AncestryTool,
         make_estimator,
     )
-    from ancestryvi.genotypes import Genotypes, read_genotypes, read_scores
+    from ancestryvi.genotypes import Genotypes, read_genotypes, read_scores, write_genotypes
     from ancestryvi.preprocess import GenotypePCA
 
 __version__ = "0.1.0"
@@ -29,6 +29,7 @@ _HOMES = {
     "make_estimator": "ancestryvi.estimators",
     "read_genotypes": "ancestryvi.genotypes",
     "read_scores": "ancestryvi.genotypes",
+    "write_genotypes": "ancestryvi.genotypes",
 }
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "make_estimator",
     "read_genotypes",
     "read_scores",
+    "write_genotypes",
 ]
 
 

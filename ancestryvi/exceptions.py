@@ -29,8 +29,12 @@ class OverlapError(AncestryVIError, ValueError):
     """Too few variants of a fitted model are present in the new genotypes."""
 
 
+class MemoryNeedError(AncestryVIError, MemoryError):
+    """Genotypes do not fit into memory; the message says what is needed, there, and would fit."""
+
+
 class OutputError(AncestryVIError, OSError):
-    """An output directory exists already or cannot be written."""
+    """An output exists already, cannot be written, or its format cannot hold the data."""
 
 
 class TrainingError(AncestryVIError, ArithmeticError):

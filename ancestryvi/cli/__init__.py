@@ -4,6 +4,7 @@ import click
 
 from ancestryvi import __version__
 from ancestryvi.cli.benchmark import benchmark
+from ancestryvi.cli.convert import convert
 from ancestryvi.cli.embed import embed
 from ancestryvi.cli.info import info
 from ancestryvi.cli.project import project
@@ -18,6 +19,7 @@ def main() -> None:
     ancestryvi embed cohort.vcf.gz --labels samples.tsv --out map/
     ancestryvi project map/model new.vcf.gz --out placed/
     ancestryvi benchmark cohort.vcf.gz --labels samples.tsv --out compared/
+    ancestryvi convert cohort.vcf.gz cohort.pgen
     ancestryvi info map/model
 
     Exit status: 0 done, 1 the data or the machine is at fault, 2 wrong usage.
@@ -27,4 +29,5 @@ def main() -> None:
 main.add_command(embed)
 main.add_command(project)
 main.add_command(benchmark)
+main.add_command(convert)
 main.add_command(info)

@@ -13,6 +13,7 @@ import click
 from ancestryvi.cli.common import (
     Notes,
     Stopwatch,
+    filter_options,
     input_option,
     labels_options,
     options,
@@ -82,7 +83,7 @@ benchmark_options = [
 
 @click.command()
 @click.argument("genotypes", nargs=-1, required=True, type=click.Path())
-@options(labels_options, benchmark_options, input_option, pca_options)
+@options(labels_options, benchmark_options, input_option, filter_options, pca_options)
 @verb
 def benchmark(
     genotypes: tuple[str, ...],
@@ -110,17 +111,17 @@ def benchmark(
     directory = Path(out)
     _check_directory(directory, force)
     with Notes() as notes:
-        from ancestryvi.cli.inputs import read_cohort
+        from ancestryvi.cli.inputs import input_files, read_cohort
         from ancestryvi.exceptions import LabelError
 
         clock = Stopwatch()
-        cohort = read_cohort(genotypes, content, labels, label_id, label_column, notes)
+        cohort = read_cohort(genotypes, content, labels, label_id, label_column, notes, parameters)
         clock.lap("read")
         if cohort.label_column is None:
             raise LabelError(f"{labels} has no column beside the sample ids; add one of labels.")
         features, table = _components(cohort, parameters, notes)
         clock.lap("components")
-        inputs = (*genotypes, labels)
+        inputs = input_files(genotypes, labels, parameters)
         try:
             done = _benchmark(
                 inputs, cohort, features, table, names, parameters, directory, force, notes, clock

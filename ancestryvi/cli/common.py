@@ -120,6 +120,29 @@ input_option = click.option(
 )
 
 
+filter_options = [
+    click.option(
+        "--region",
+        multiple=True,
+        metavar="CHR[:FROM-TO]",
+        help="Read only these positions, 1-based and inclusive; may be given several times. "
+        "Contigs are named as in the file: chr1 is not 1.",
+    ),
+    click.option(
+        "--samples",
+        type=click.Path(),
+        help="Read only the samples listed in this file, one id a line; they keep the order of the "
+        "genotypes.",
+    ),
+    click.option(
+        "--variants",
+        type=click.Path(),
+        help="Read only the variants listed in this file, one a line: an id, CHR:POS or "
+        "CHR:POS:REF:ALT.",
+    ),
+]
+
+
 def options(*groups: Callable[..., Any] | list[Callable[..., Any]]) -> Callable[..., Any]:
     """Apply options so that --help lists them in this order."""
 

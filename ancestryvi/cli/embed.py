@@ -9,6 +9,7 @@ import click
 from ancestryvi.cli.common import (
     Notes,
     Stopwatch,
+    filter_options,
     force_option,
     input_option,
     labels_options,
@@ -116,7 +117,8 @@ model_options = [
 
 @click.command()
 @click.argument("genotypes", nargs=-1, required=True, type=click.Path())
-@options(labels_options, out_option, force_option, input_option, model_options, pca_options)
+@options(labels_options, out_option, force_option, input_option, filter_options)
+@options(model_options, pca_options)
 @verb
 def embed(
     genotypes: tuple[str, ...],
@@ -130,9 +132,10 @@ def embed(
 ) -> None:
     """Map and cluster the samples of GENOTYPES.
 
-    GENOTYPES is a VCF (text, .gz), a PLINK .bed, an .h5ad, several files of the same samples (one
-    per chromosome), or a table of PC scores. Writes the embedding, cluster probabilities, figures,
-    report.html and a model that `ancestryvi project` places new samples with.
+    GENOTYPES is a VCF (text, .gz), BCF, PLINK .bed or .pgen, VCF-Zarr, an .h5ad, several files of
+    the same samples (one per chromosome), or a table of PC scores. Writes the embedding, cluster
+    probabilities, figures, report.html and a model that `ancestryvi project` places new samples
+    with.
     """
     from ancestryvi.cli.outputs import OUTPUTS
     from ancestryvi.persistence import whole_directory
@@ -141,15 +144,15 @@ def embed(
         raise click.UsageError("--learn-labels needs --labels.")
     _refuse_what_has_no_effect(parameters)
     with Notes() as notes, whole_directory(out, overwrite=force, owned=OUTPUTS) as staging:
-        from ancestryvi.cli.inputs import read_cohort
+        from ancestryvi.cli.inputs import input_files, read_cohort
 
         clock = Stopwatch()
         method = _method(parameters)
         cohort = read_cohort(
-            genotypes, content, labels, label_id, label_column, notes, method.map_name
+            genotypes, content, labels, label_id, label_column, notes, parameters, method.map_name
         )
         clock.lap("read")
-        inputs = genotypes if labels is None else (*genotypes, labels)
+        inputs = input_files(genotypes, labels, parameters)
         _embed(method, cohort, inputs, parameters, staging, notes, clock)
     say(f"Wrote {out}; open {out}/report.html.")
 

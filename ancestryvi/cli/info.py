@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from ancestryvi.cli.common import verb
 @verb
 def info(path: tuple[str, ...]) -> None:
     """Describe a model directory, or genotype files, as lines of name and value."""
-    is_model = len(path) == 1 and Path(path[0]).is_dir()
-    facts = _describe_model(Path(path[0])) if is_model else _describe_data(path)
+    from ancestryvi.genotypes.vcz import is_store
+
+    first = Path(path[0])
+    is_model = len(path) == 1 and first.is_dir() and not is_store(first)
+    facts = _describe_model(first) if is_model else _describe_data(path)
     for name, value in facts.items():
         click.echo(f"{name}\t{value}")
 
@@ -54,17 +58,29 @@ def _describe_model(path: Path) -> dict[str, Any]:
 
 def _describe_data(paths: tuple[str, ...]) -> dict[str, Any]:
     """Facts of genotype files or a table of PC scores."""
-    from ancestryvi.genotypes import open_source, read_genotypes, read_scores
+    import numpy as np
+
+    from ancestryvi.genotypes import MISSING, open_source, read_scores
+    from ancestryvi.genotypes.memory import available_bytes, size
+    from ancestryvi.genotypes.reading import with_progress
 
     source = open_source(list(paths))
     facts: dict[str, Any] = {"files": len(paths), "samples": len(source.sample_ids)}
     if source.content == "scores":
         return facts | {"content": "PC scores", "components": read_scores(paths[0]).shape[1]}
-    genotypes = read_genotypes(list(paths), progress=True)
-    contigs = genotypes.variants["contig"].value_counts(sort=False)
+    n_variants = n_missing = 0
+    contigs: Counter[str] = Counter()
+    for block in with_progress(source.iter_blocks()):
+        n_variants += len(block.columns)
+        n_missing += int(np.count_nonzero(block.values == MISSING))
+        contigs.update(block.columns["contig"])
+    n_calls = n_variants * len(source.sample_ids)
+    available = available_bytes()
     return facts | {
         "content": "genotypes",
-        "variants": genotypes.n_variants,
-        "missing calls": f"{genotypes.n_missing / max(1, genotypes.dosages.size):.4%}",
+        "variants": n_variants,
+        "missing calls": f"{n_missing / max(1, n_calls):.4%}",
         "contigs": ", ".join(f"{name} ({count})" for name, count in contigs.items()),
+        "memory to read all": size(n_calls),
+        "memory available": "unknown" if available is None else size(available),
     }

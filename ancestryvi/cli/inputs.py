@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,11 @@ from ancestryvi.genotypes import (
     read_sample_table,
     read_scores,
 )
+from ancestryvi.genotypes.memory import size
+from ancestryvi.genotypes.source import is_indexed
+
+SELECTION = ("region", "samples", "variants")
+"""Options that say what to read; see `filter_options`."""
 
 OWN_COLUMNS = r"sample_id|{0}\d+|({0}_)?(cluster|probability|spread|entropy)|call_rate"
 """Names of columns of the output with a map of this name, which no label column can have."""
@@ -59,11 +65,16 @@ def read_cohort(
     label_id: str | None,
     label_column: str | None,
     notes: Notes,
+    selection: Mapping[str, Any],
     map_name: str = "ddvi",
 ) -> Cohort:
-    """Read the samples and their labels; the labels are checked before the long work starts."""
+    """Read the samples and their labels; the labels are checked before the long work starts.
+
+    `selection` has the options of a verb; region, samples and variants say what to read.
+    """
     kind: Any = {"auto": "auto", "genotypes": "dosages", "pcs": "scores"}[content]
-    source = open_source(list(paths), kind)
+    kept: Any = {name: selection[name] or None for name in SELECTION}
+    source = open_source(list(paths), kind, **kept)
     table = pd.DataFrame(index=pd.Index(source.sample_ids, name="sample_id"))
     if labels is not None:
         joined = join_labels(source.sample_ids, read_sample_table(labels, label_id), labels)
@@ -88,13 +99,25 @@ def read_cohort(
         data = read_scores(paths[0])
         say(f"Read {data.shape[0]:,} samples x {data.shape[1]} PC scores.")
     else:
-        data = read_genotypes(list(paths), progress=True)
+        if is_indexed(source):
+            n_samples, n_variants = len(source.sample_ids), len(source.variants)
+            needed = size(n_samples * n_variants)
+            say(f"Reading {n_samples:,} samples x {n_variants:,} variants into {needed} of memory.")
+        data = read_genotypes(list(paths), progress=True, **kept)
         share = data.n_missing / max(1, data.dosages.size)
         say(
             f"Read {data.n_samples:,} samples x {data.n_variants:,} variants from {len(paths)} "
             f"file{'s' if len(paths) > 1 else ''}; {share:.2%} of calls are missing."
         )
     return Cohort(data, list(source.sample_ids), table, label_column)
+
+
+def input_files(
+    paths: tuple[str, ...], labels: str | None, selection: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Every file that a run reads."""
+    others = (labels, selection["samples"], selection["variants"])
+    return (*paths, *(path for path in others if path is not None))
 
 
 def _choose_label(table: pd.DataFrame, asked: str | None, path: str | None) -> str | None:

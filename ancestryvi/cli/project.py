@@ -9,6 +9,7 @@ import click
 from ancestryvi.cli.common import (
     Notes,
     Stopwatch,
+    filter_options,
     force_option,
     input_option,
     labels_options,
@@ -24,7 +25,7 @@ from ancestryvi.cli.common import (
 @click.option(
     "--out", type=click.Path(), required=True, help="Directory to write, whole or not at all."
 )
-@options(force_option, labels_options, input_option)
+@options(force_option, labels_options, input_option, filter_options)
 @verb
 def project(
     model_dir: str,
@@ -35,6 +36,7 @@ def project(
     out: str,
     force: bool,
     content: str,
+    **selection: Any,
 ) -> None:
     """Place the samples of GENOTYPES on the map of MODEL_DIR.
 
@@ -47,16 +49,16 @@ def project(
     from ancestryvi.persistence import whole_directory
 
     with Notes() as notes, whole_directory(out, overwrite=force, owned=OUTPUTS) as staging:
-        from ancestryvi.cli.inputs import read_cohort
+        from ancestryvi.cli.inputs import input_files, read_cohort
         from ancestryvi.estimators import AncestryEstimator
 
         clock = Stopwatch()
         model = AncestryEstimator.load(model_dir)
         cohort = read_cohort(
-            genotypes, content, labels, label_id, label_column, notes, model.map_name
+            genotypes, content, labels, label_id, label_column, notes, selection, model.map_name
         )
         clock.lap("read")
-        inputs = genotypes if labels is None else (*genotypes, labels)
+        inputs = input_files(genotypes, labels, selection)
         _project(model, model_dir, cohort, inputs, staging, notes, clock)
     say(f"Wrote {out}; open {out}/report.html.")
 

@@ -2,6 +2,7 @@
 
 from ancestryvi.genotypes.alleles import VariantMatch, match_variants
 from ancestryvi.genotypes.container import Genotypes
+from ancestryvi.genotypes.convert import write_genotypes
 from ancestryvi.genotypes.dosage import MISSING
 from ancestryvi.genotypes.reading import open_source, read_genotypes, read_scores
 from ancestryvi.genotypes.samples import JoinedLabels, join_labels, read_sample_table
@@ -20,4 +21,5 @@ __all__ = [
     "read_genotypes",
     "read_sample_table",
     "read_scores",
+    "write_genotypes",
 ]

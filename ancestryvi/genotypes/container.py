@@ -23,6 +23,9 @@ VARIANT_COLUMNS = ("contig", "position", "id", "ref", "alt")
 UNKNOWN_CONTIG = "unknown"
 """The contig of variants that came without coordinates."""
 
+UNS = {"ancestryvi": {"X": CODING, "missing": MISSING}}
+"""What an AnnData object says of its dosages."""
+
 _BLOCK_CALLS = 1 << 24
 
 
@@ -202,10 +205,7 @@ class Genotypes:
         >>> Genotypes.from_dosages([[0]]).variant_keys().tolist()
         ['unknown:0:.:.']
         """
-        contig, position, ref, alt = (
-            self.variants[name].astype(str) for name in ("contig", "position", "ref", "alt")
-        )
-        return pd.Index(contig + ":" + position + ":" + ref + ":" + alt, dtype=object)
+        return _variant_keys(self.variants)
 
     def to_anndata(self) -> AnnData:
         """Hand the genotypes over as an AnnData object.
@@ -224,14 +224,9 @@ class Genotypes:
         (['unknown:0:.:.', 'unknown:0:.:.-1'], -1)
         """
         from anndata import AnnData
-        from anndata.utils import make_index_unique
 
-        return AnnData(
-            X=self.dosages,
-            obs=self.samples.copy(),
-            var=self.variants.set_index(make_index_unique(self.variant_keys())),
-            uns={"ancestryvi": {"X": CODING, "missing": MISSING}},
-        )
+        var = var_from_variants(self.variants)
+        return AnnData(X=self.dosages, obs=self.samples.copy(), var=var, uns=dict(UNS))
 
     @classmethod
     def from_anndata(cls, adata: AnnData) -> Genotypes:
@@ -272,6 +267,20 @@ class Genotypes:
 def sample_frame(sample_ids: Sequence[str]) -> pd.DataFrame:
     """Build a sample table that holds only the ids."""
     return pd.DataFrame(index=pd.Index(list(sample_ids), dtype=object, name="sample_id"))
+
+
+def _variant_keys(variants: pd.DataFrame) -> pd.Index:
+    contig, position, ref, alt = (
+        variants[name].astype(str) for name in ("contig", "position", "ref", "alt")
+    )
+    return pd.Index(contig + ":" + position + ":" + ref + ":" + alt, dtype=object)
+
+
+def var_from_variants(variants: pd.DataFrame) -> pd.DataFrame:
+    """Make the ``var`` table of an AnnData object, the reverse of `variants_from_var`."""
+    from anndata.utils import make_index_unique
+
+    return variants.set_index(make_index_unique(_variant_keys(variants)))
 
 
 def variants_from_var(var: pd.DataFrame) -> pd.DataFrame:

@@ -19,13 +19,9 @@ from typing import BinaryIO, NamedTuple, TypeVar
 import numpy as np
 from isal import igzip
 
+from ancestryvi.genotypes.bgzf import HEADER_BYTES, starts_block
 from ancestryvi.genotypes.text import is_gzip
 
-BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
-"""The empty block that ends every BGZF file."""
-
-_BGZF_START = b"\x1f\x8b\x08\x04"
-_BLOCK_HEADER = 18
 _BLOCK_TEXT = 1 << 16  # the most that a block may hold
 _NO_BLOCK = "a BGZF block is not as long as it says"
 _PIECE_BYTES = 1 << 22
@@ -74,11 +70,6 @@ def in_order(
         yield waiting.popleft().result()
 
 
-def starts_bgzf(header: bytes) -> bool:
-    """Tell whether these first bytes of a gzip member carry its length, as BGZF blocks do."""
-    return header.startswith(_BGZF_START) and header[12:16] == b"BC\x02\0"
-
-
 def iter_text(path: Path, pool: ThreadPoolExecutor) -> Iterator[bytes]:
     """Yield the text of a file, plain, gzip or BGZF, in pieces cut anywhere.
 
@@ -125,7 +116,7 @@ def _bgzf_pieces(file: BinaryIO) -> Iterator[tuple[list[bytes], int]]:
     """Yield the next blocks, unread ones, and the size of their text, until one is no BGZF."""
     blocks: list[bytes] = []
     size = 0
-    while starts_bgzf(header := file.read(_BLOCK_HEADER)):
+    while starts_block(header := file.read(HEADER_BYTES)):
         n_left = int.from_bytes(header[16:], "little") + 1 - len(header)
         block = header + file.read(max(0, n_left))
         n_bytes = int.from_bytes(block[-4:], "little")

@@ -1,4 +1,4 @@
-"""PLINK 1 binary files: .bed with its .bim and .fam."""
+"""PLINK 1 binary files: .bed with its .bim and .fam, read and written."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ from ancestryvi.genotypes.source import (
     runs,
 )
 from ancestryvi.genotypes.text import BLANKS, read_strings
+from ancestryvi.genotypes.writing import Outgoing, check_sample_names, check_variant_names
 
 _VARIANT_MAJOR = b"\x6c\x1b\x01"
 _SAMPLE_MAJOR = b"\x6c\x1b\x00"
 
 # Two bits a call: 00 homozygous A1, 01 missing, 10 heterozygous, 11 homozygous A2.
 _A1_COPIES = np.array([2, MISSING, 1, 0], dtype=np.int8)
+# The two bits for dosages -1, 0, 1, 2.
+_BITS = np.array([0b01, 0b11, 0b10, 0b00], dtype=np.uint8)
 # A byte holds four calls, the first in its lowest bits. The four dosages of each byte are kept as
 # one 32-bit word, because looking up words is ten times as fast as looking up rows of four.
 _UNPACKED = _A1_COPIES[np.arange(256)[:, None] >> np.array([0, 2, 4, 6]) & 3].view(np.uint32)[:, 0]
@@ -150,6 +153,51 @@ def unpack(packed: NDArray[np.uint8], n_samples: int) -> NDArray[np.int8]:
     array([[ 2, -1,  1,  0,  2]], dtype=int8)
     """
     return np.take(_UNPACKED, packed).view(np.int8)[:, :n_samples]
+
+
+def pack(dosages: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Pack variants for a .bed file, the reverse of `unpack`.
+
+    Parameters
+    ----------
+    dosages : ndarray of shape (n_variants, n_samples), int8
+
+    Returns
+    -------
+    packed : ndarray of shape (n_variants, ceil(n_samples / 4)), uint8
+
+    Examples
+    --------
+    >>> [f"{byte:08b}" for byte in pack(np.array([[2, -1, 1, 0, 1]], dtype=np.int8)).ravel()]
+    ['11100100', '00000010']
+    """
+    n_variants, n_samples = dosages.shape
+    bits = np.zeros((n_variants, -(-n_samples // 4) * 4), dtype=np.uint8)
+    np.take(_BITS, dosages + np.int8(1), out=bits[:, :n_samples])
+    return bits[:, 0::4] | bits[:, 1::4] << 2 | bits[:, 2::4] << 4 | bits[:, 3::4] << 6
+
+
+def write_bed(genotypes: Outgoing, path: Path) -> None:
+    """Write a file set in which A1 is ALT and A2 is REF; families and sexes are unknown.
+
+    Raises
+    ------
+    OutputError
+        If a sample id, a name or an allele has blanks.
+    """
+    check_sample_names(genotypes.sample_ids, path, " \t\r\n")
+    fam = "".join(f"0\t{sample}\t0\t0\t0\t-9\n" for sample in genotypes.sample_ids)
+    path.with_suffix(".fam").write_text(fam, encoding="utf-8")
+    with path.open("wb") as bed, path.with_suffix(".bim").open("w", encoding="utf-8") as bim:
+        bed.write(_VARIANT_MAJOR)
+        for block in genotypes.blocks:
+            check_variant_names(block.columns, path)
+            bed.write(pack(block.values.T).tobytes())
+            columns = (block.columns[name] for name in ("contig", "id", "position", "alt", "ref"))
+            bim.writelines(
+                f"{contig}\t{name}\t0\t{position}\t{alt}\t{ref}\n"
+                for contig, name, position, alt, ref in zip(*columns, strict=True)
+            )
 
 
 def _read_columns(path: Path, bed: Path) -> pd.DataFrame:

@@ -10,14 +10,20 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from ancestryvi.exceptions import InputFormatError, SampleError
+from ancestryvi.exceptions import InputFormatError, NoVariantsError
 from ancestryvi.genotypes.container import Genotypes, sample_frame
 from ancestryvi.genotypes.h5ad import H5adSource
+from ancestryvi.genotypes.htslib import HtslibSource, has_index, is_available, is_remote
+from ancestryvi.genotypes.joined import join_sources
+from ancestryvi.genotypes.memory import check_fits, guard
+from ancestryvi.genotypes.pgen import PgenSource
 from ancestryvi.genotypes.plink import BedSource
 from ancestryvi.genotypes.scores import ScoresSource
-from ancestryvi.genotypes.source import Block, Content, GenotypeSource, StrPath
+from ancestryvi.genotypes.selection import Region, parse_regions, select
+from ancestryvi.genotypes.source import Block, GenotypeSource, StrPath, is_indexed
 from ancestryvi.genotypes.text import first_bytes
 from ancestryvi.genotypes.vcf import VcfSource
+from ancestryvi.genotypes.vcz import VczSource, is_store
 
 _MAGIC = {
     b"##fileformat=VCF": "vcf",
@@ -27,6 +33,7 @@ _MAGIC = {
     b"\x6c\x1b\x00": "bed",
     b"\x6c\x1b\x01": "bed",
     b"\x6c\x1b": "pgen",
+    b"PK\x03\x04": "vcz",
 }
 _SUFFIXES = {
     ".vcf": "vcf",
@@ -39,32 +46,46 @@ _SUFFIXES = {
     ".csv": "scores",
     ".txt": "scores",
 }
-_CONVERSIONS = {
-    "bcf": "bcftools view -Oz -o {stem}.vcf.gz {name}",
-    "pgen": "plink2 --pfile {stem} --make-bed --out {stem}",
-    "vcf-zarr": "vcztools view {name} | bgzip > {stem}.vcf.gz",
-}
+_PLINK_SETS = {".bim": ".bed", ".fam": ".bed", ".pvar": ".pgen", ".psam": ".pgen"}
 _DOSAGE_SOURCES: dict[str, Callable[[Path], GenotypeSource]] = {
     "vcf": VcfSource,
     "bed": BedSource,
+    "pgen": PgenSource,
+    "vcz": VczSource,
     "h5ad": H5adSource,
 }
 
 
 def open_source(
-    paths: StrPath | Sequence[StrPath], content: Literal["auto", "dosages", "scores"] = "auto"
+    paths: StrPath | Sequence[StrPath],
+    content: Literal["auto", "dosages", "scores"] = "auto",
+    *,
+    region: str | Sequence[str] | None = None,
+    samples: StrPath | Sequence[str] | None = None,
+    variants: StrPath | Sequence[str] | None = None,
 ) -> GenotypeSource:
     """Open genotype files, or a table of PC scores, without reading their columns yet.
 
     Parameters
     ----------
     paths : path or sequence of paths
-        VCF (text, gzip, BGZF), PLINK 1 (the .bed, the .bim or their common prefix), AnnData
-        (.h5ad), or a table of PC scores (.tsv, .csv, .txt, .eigenvec). The content decides, then
-        the suffix. Several files, one per chromosome say, follow one another and must have the
-        same samples; rows follow the order of the first.
+        VCF (text, gzip, BGZF), BCF, PLINK 1 and 2 (.bed or .pgen, a file beside it or their common
+        prefix), VCF-Zarr (.vcz, a directory or a zip file), AnnData (.h5ad), or a table of PC
+        scores (.tsv, .csv, .txt, .eigenvec). The content decides, then the suffix. Several files,
+        one per chromosome say, follow one another and must have the same samples; rows follow the
+        order of the first. With `region` also URLs of indexed VCF or BCF.
     content : {"auto", "dosages", "scores"}, default="auto"
         What the files must hold; ``"scores"`` takes a table whatever its suffix.
+    region : str or sequence of str, optional
+        Keep variants whose position lies in ``"CHR"``, ``"CHR:POS"`` or ``"CHR:FROM-TO"``, 1-based
+        and inclusive, or in one of several. Names of contigs are compared as they are: ``chr1`` is
+        not ``1``.
+    samples : path or sequence of str, optional
+        Keep these samples, a list or a file with one id a line. Their order stays that of the
+        genotypes, as with ``plink --keep``.
+    variants : path or sequence of str, optional
+        Keep these variants, a list or a file with one a line: an id, ``contig:position`` or
+        ``contig:position:ref:alt``. Those that are not met are counted in a warning.
 
     Returns
     -------
@@ -76,7 +97,11 @@ def open_source(
         If a path is missing or a directory, or its format is not read; the message says how to
         convert it.
     SampleError
-        If a sample id occurs twice in a file, or the files have different samples.
+        If a sample id occurs twice in a file, the files have different samples, or one of
+        `samples` is not there.
+    NoVariantsError
+        If the contig of a region does not exist, the message lists those that do, or no variant
+        is left. Formats without random access raise it while they are read.
 
     Examples
     --------
@@ -91,19 +116,27 @@ def open_source(
     listed = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not listed:
         raise InputFormatError("no genotype files were given")
-    sources = [_open_one(Path(path), content) for path in listed]
-    if len(sources) == 1:
-        return sources[0]
+    regions = parse_regions(region)
+    sources = [_open_one(path, content, regions) for path in listed]
+    filtered = region is not None or samples is not None or variants is not None
     for source in sources:
-        if source.content == "scores":
+        if source.content == "scores" and (filtered or len(sources) > 1):
             raise InputFormatError(
-                f"{source.paths[0]} is a table of scores and cannot be joined with other files; "
-                "give it alone"
+                f"{source.paths[0]} is a table of scores and cannot be joined with other files or "
+                "filtered; give it alone"
             )
-    return JoinedSource(sources)
+    joined = sources[0] if len(sources) == 1 else join_sources(sources)
+    return select(joined, region, samples, variants)
 
 
-def read_genotypes(paths: StrPath | Sequence[StrPath], progress: bool = False) -> Genotypes:
+def read_genotypes(
+    paths: StrPath | Sequence[StrPath],
+    progress: bool = False,
+    *,
+    region: str | Sequence[str] | None = None,
+    samples: StrPath | Sequence[str] | None = None,
+    variants: StrPath | Sequence[str] | None = None,
+) -> Genotypes:
     """Read genotype files whole.
 
     Parameters
@@ -112,18 +145,26 @@ def read_genotypes(paths: StrPath | Sequence[StrPath], progress: bool = False) -
         As in `open_source`.
     progress : bool, default=False
         Show a progress bar if standard error is a terminal.
+    region, samples, variants : optional
+        What to keep, as in `open_source`; everything by default.
 
     Returns
     -------
     genotypes : Genotypes
-        All variants of all files, in their order; nothing is filtered.
+        The variants of all files, in their order.
 
     Raises
     ------
     InputFormatError
         If a file is missing, damaged, in a format that is not read, or holds no dosages.
     SampleError
-        If a sample id occurs twice in a file, or the files have different samples.
+        If a sample id occurs twice in a file, the files have different samples, or one of
+        `samples` is not there.
+    NoVariantsError
+        If there are no variants, or none of those asked for.
+    MemoryNeedError
+        If the matrix does not fit into memory: said before reading by formats with random access
+        (BED, PGEN, VCF-Zarr, .h5ad), as soon as it shows by the others.
 
     Examples
     --------
@@ -138,19 +179,29 @@ def read_genotypes(paths: StrPath | Sequence[StrPath], progress: bool = False) -
     >>> genotypes.dosages.tolist(), genotypes.variant_keys().tolist()
     ([[1], [2]], ['chr1:101:A:G'])
     """
-    source = open_source(paths, content="dosages")
+    source = open_source(
+        paths, content="dosages", region=region, samples=samples, variants=variants
+    )
+    where = ", ".join(map(str, source.paths))
+    n_samples = len(source.sample_ids)
     blocks = source.iter_blocks()
+    if is_indexed(source):
+        check_fits(n_samples, len(source.variants), where)
+    else:
+        blocks = guard(blocks, n_samples, where)
     # One variant after the other, as files hold them. A large array grows where it is or is moved
     # as pages of memory, not copied, so the peak is about one matrix.
-    by_variant = np.empty((0, len(source.sample_ids)), dtype=np.int8)
+    by_variant = np.empty((0, n_samples), dtype=np.int8)
     tables = []
-    for block in _with_progress(blocks) if progress else blocks:
+    for block in with_progress(blocks) if progress else blocks:
         start = len(by_variant)
-        by_variant.resize((start + len(block.columns), by_variant.shape[1]), refcheck=False)
+        by_variant.resize((start + len(block.columns), n_samples), refcheck=False)
         by_variant[start:] = block.values.T
         tables.append(block.columns)
-    variants = pd.concat(tables, ignore_index=True)
-    return Genotypes(by_variant.T, sample_frame(source.sample_ids), variants)
+    if not tables:
+        raise NoVariantsError(f"{where} holds no variants")
+    columns = pd.concat(tables, ignore_index=True)
+    return Genotypes(by_variant.T, sample_frame(source.sample_ids), columns)
 
 
 def read_scores(path: StrPath) -> pd.DataFrame:
@@ -189,65 +240,19 @@ def read_scores(path: StrPath) -> pd.DataFrame:
     return pd.DataFrame(block.values, index=index, columns=block.columns["name"].tolist())
 
 
-class JoinedSource:
-    """Several sources of the same samples, one after the other, such as one per chromosome.
-
-    Parameters
-    ----------
-    sources : sequence of GenotypeSource
-        The first gives the order of the samples; the rows of the others are aligned by id.
-
-    Raises
-    ------
-    SampleError
-        If the samples differ; the message names both files, the counts and some ids.
-    """
-
-    content: Content = "dosages"
-
-    def __init__(self, sources: Sequence[GenotypeSource]) -> None:
-        self._sources = tuple(sources)
-        self.paths = tuple(path for source in sources for path in source.paths)
-        self.sample_ids = sources[0].sample_ids
-        for source in sources[1:]:
-            _check_same_samples(sources[0], source)
-
-    def iter_blocks(self) -> Iterator[Block]:
-        """Yield the blocks of the first source, then those of the second, and so on."""
-        for source in self._sources:
-            if source.sample_ids == self.sample_ids:
-                yield from source.iter_blocks()
-                continue
-            rows = pd.Index(source.sample_ids).get_indexer(pd.Index(self.sample_ids))
-            for block in source.iter_blocks():
-                yield Block(np.take(block.values.T, rows, axis=1).T, block.columns)
-
-
-def _check_same_samples(first: GenotypeSource, other: GenotypeSource) -> None:
-    """Refuse two sources whose sets of samples differ."""
-    only_first = sorted(set(first.sample_ids) - set(other.sample_ids))
-    only_other = sorted(set(other.sample_ids) - set(first.sample_ids))
-    if only_first or only_other:
-        raise SampleError(
-            f"{first.paths[0]} ({len(first.sample_ids)} samples) and {other.paths[0]} "
-            f"({len(other.sample_ids)} samples) have different samples: {len(only_first)} only in "
-            f"the first, {len(only_other)} only in the second, such as "
-            f"{(only_first + only_other)[:5]}; keep the common ones in both files"
-        )
-
-
-def _open_one(path: Path, content: str) -> GenotypeSource:
+def _open_one(given: StrPath, content: str, regions: Sequence[Region]) -> GenotypeSource:
     """Open one file as what its first bytes, and then its name, say."""
-    path = _resolve(path)
-    if not path.stat().st_size:
-        raise InputFormatError(f"{path} is empty (0 bytes); copy or write the file again")
-    start = first_bytes(path)
-    format_ = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
-    if format_ is None:
-        suffix = Path(path.name.removesuffix(".gz").removesuffix(".bgz")).suffix.lower()
-        format_ = _SUFFIXES.get(suffix, "scores" if content == "scores" else None)
-    if format_ in _CONVERSIONS:
-        raise _not_read_yet(path, format_)
+    if is_remote(str(given)):
+        return HtslibSource(str(given), regions)
+    path = _resolve(Path(given))
+    format_, start = _format(path)
+    if format_ is None and content == "scores":
+        format_ = "scores"
+    if format_ in ("vcf", "bcf") and content != "scores":
+        # An index spares reading the whole file for a region; a filter is put on all the same.
+        looked_up = regions if regions and has_index(path) and is_available() else ()
+        if format_ == "bcf" or looked_up:
+            return HtslibSource(str(path), looked_up)
     if format_ in _DOSAGE_SOURCES and content != "scores":
         return _DOSAGE_SOURCES[format_](path)
     if format_ == "scores" and content != "dosages":
@@ -255,27 +260,38 @@ def _open_one(path: Path, content: str) -> GenotypeSource:
     wanted = (
         "a table of PC scores (.tsv, .csv, .txt, .eigenvec)"
         if content == "scores"
-        else "VCF (text, gzip or BGZF), PLINK .bed or AnnData .h5ad"
+        else "VCF (text, gzip or BGZF), BCF, PLINK .bed or .pgen, VCF-Zarr or AnnData .h5ad"
     )
     raise InputFormatError(f"{path} begins with {start[:20]!r}; what is read here is {wanted}")
 
 
-def _not_read_yet(path: Path, format_: str) -> InputFormatError:
-    """Say how to convert a format of the field that has no reader here."""
-    command = _CONVERSIONS[format_].format(stem=path.stem, name=path.name)
-    return InputFormatError(f"{path} is {format_.upper()}, not read yet; convert it: {command}")
+def _format(path: Path) -> tuple[str | None, bytes]:
+    """Tell the format by the content, then by the suffix; return the first bytes as well."""
+    if path.is_dir():
+        return "vcz", b""
+    if not path.stat().st_size:
+        raise InputFormatError(f"{path} is empty (0 bytes); copy or write the file again")
+    start = first_bytes(path)
+    for magic, name in _MAGIC.items():
+        if start.startswith(magic):
+            return name, start
+    suffix = Path(path.name.removesuffix(".gz").removesuffix(".bgz")).suffix.lower()
+    return _SUFFIXES.get(suffix), start
 
 
 def _resolve(path: Path) -> Path:
-    """Return the file that a path means: a prefix or a .bim or .fam mean their .bed."""
-    if path.suffix in (".bim", ".fam"):
-        path = path.with_suffix(".bed")
-    beside = path.with_name(path.name + ".bed")
-    if not path.exists() and beside.is_file():
-        return beside
-    if path.is_dir():
-        if any((path / name).exists() for name in (".zgroup", "zarr.json")):
-            raise _not_read_yet(path, "vcf-zarr")
+    """Return the file that a path means: a PLINK prefix, .bim or .pvar mean their .bed or .pgen."""
+    if path.suffix in _PLINK_SETS:
+        path = path.with_suffix(_PLINK_SETS[path.suffix])
+    if path.name.endswith(".pvar.zst"):
+        path = path.with_name(path.name.removesuffix(".pvar.zst") + ".pgen")
+    sets = [path.with_name(path.name + suffix) for suffix in (".bed", ".pgen")]
+    found = [beside for beside in sets if beside.is_file()] if not path.exists() else []
+    if len(found) > 1:
+        raise InputFormatError(f"{path} means {found[0]} or {found[1]}; name the one to read")
+    if found:
+        return found[0]
+    if path.is_dir() and not is_store(path):
         raise InputFormatError(f"{path} is a directory; give the genotype files in it")
     if not path.exists():
         raise InputFormatError(f"{path} does not exist; check the name and the folder")
@@ -284,7 +300,7 @@ def _resolve(path: Path) -> Path:
     return path
 
 
-def _with_progress(blocks: Iterator[Block]) -> Iterator[Block]:
+def with_progress(blocks: Iterator[Block]) -> Iterator[Block]:
     """Pass blocks on and count their variants on a terminal."""
     from tqdm import tqdm
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol, TypeGuard, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ancestryvi.exceptions import InputFormatError, SampleError
+
+T = TypeVar("T")
 
 StrPath = str | os.PathLike[str]
 """A path as a user may give it."""
@@ -90,6 +93,57 @@ class IndexedDosages(Protocol):
         processes do not disturb one another.
         """
         ...
+
+
+class IndexedSource(GenotypeSource, IndexedDosages, Protocol):
+    """A file of which any columns can be read at any time."""
+
+
+def is_indexed(source: GenotypeSource) -> TypeGuard[IndexedSource]:
+    """Tell whether a source is an `IndexedDosages` too."""
+    return hasattr(source, "read_dosages")
+
+
+class PerThread(Generic[T]):
+    """What each thread of each process opens for itself, once.
+
+    Readers of other libraries keep a place in their file, which threads and forked processes
+    would share. Pickled, it travels without what was opened.
+
+    Parameters
+    ----------
+    make : callable
+        Opens it; must be picklable.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._local = threading.local()
+
+    def __reduce__(self) -> tuple[type[PerThread[T]], tuple[Callable[[], T]]]:
+        return PerThread, (self._make,)
+
+    def get(self) -> T:
+        """Return what this thread has open."""
+        if getattr(self._local, "pid", None) != os.getpid():
+            self._local.value, self._local.pid = self._make(), os.getpid()
+        value: T = self._local.value
+        return value
+
+
+def as_indices(columns: Columns, n_variants: int) -> NDArray[np.intp]:
+    """Write out a slice of variants."""
+    return np.arange(*columns.indices(n_variants)) if isinstance(columns, slice) else columns
+
+
+def call_error(
+    path: Path, variant: Sequence[Any], sample: str, error: ValueError
+) -> InputFormatError:
+    """Say where a call that has no dosage is; `variant` is contig, position, REF, ALT."""
+    return InputFormatError(
+        f"{path}: variant {':'.join(map(str, variant))}, sample {sample!r}: {error}; ancestryvi "
+        "reads haploid and diploid calls"
+    )
 
 
 def block_columns(n_samples: int) -> int:

@@ -17,17 +17,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ancestryvi.exceptions import InputFormatError
+from ancestryvi.genotypes.bgzf import check_end
 from ancestryvi.genotypes.calls import UnreadableCellError, WrongColumnsError, decode_cells
 from ancestryvi.genotypes.inflate import (
-    BGZF_END,
     Lines,
     in_order,
     iter_lines,
     iter_text,
     n_threads,
-    starts_bgzf,
 )
-from ancestryvi.genotypes.source import Block, Content, check_sample_ids
+from ancestryvi.genotypes.source import Block, Content, call_error, check_sample_ids
 from ancestryvi.genotypes.text import damage_reported, open_binary
 
 FIXED_COLUMNS = 9
@@ -96,7 +95,7 @@ class VcfSource:
             self._header = _read_header(file, path)
             names = self._header.line.decode().split("\t")[FIXED_COLUMNS:]
             self.sample_ids = check_sample_ids(names, path)
-        _check_bgzf_end(path)
+        check_end(path)
 
     def iter_blocks(self) -> Iterator[Block]:
         """Yield dosages of (n_samples, some variants), in file order."""
@@ -135,12 +134,10 @@ class VcfSource:
                 error.row,
             ) from error
         except UnreadableCellError as error:
-            contig, position, _, ref, alt = (column[error.row] for column in columns)
-            variant = b":".join([contig, position, ref, alt]).decode(errors="replace")
-            raise InputFormatError(
-                f"{self.paths[0]}: variant {variant}, sample {self.sample_ids[error.column]!r}: "
-                f"{error}; ancestryvi reads haploid and diploid calls"
-            ) from error
+            texts = (column[error.row].decode(errors="replace") for column in columns)
+            contig, position, _, ref, alt = texts
+            sample = self.sample_ids[error.column]
+            raise call_error(self.paths[0], (contig, position, ref, alt), sample, error) from error
         return Block(dosages.T, _variant_table(columns)), has_gt
 
 
@@ -255,15 +252,3 @@ def _read_header(file: BufferedIOBase, path: Path) -> _Header:
             "FORMAT; ancestryvi needs genotypes, not sites alone"
         )
     return _Header(header, n_lines, n_bytes)
-
-
-def _check_bgzf_end(path: Path) -> None:
-    """Refuse BGZF without its end marker: cut between two blocks it would look complete."""
-    with path.open("rb") as file:
-        if starts_bgzf(file.read(18)):
-            file.seek(-min(len(BGZF_END), path.stat().st_size), 2)
-            if file.read() != BGZF_END:
-                raise InputFormatError(
-                    f"{path} is truncated: the BGZF end-of-file block is missing; copy the file "
-                    "again, or, if it is complete, write it anew with bgzip"
-                )

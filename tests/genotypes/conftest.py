@@ -1,11 +1,14 @@
 """Small genotype files, written by hand so that no reader of the package is its own oracle."""
 
 import gzip
+import shutil
 import struct
+import subprocess
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
@@ -88,3 +91,54 @@ def write_bed(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+MESSY = [(text, dosage) for text, dosage in (
+    ("0/0", 0), ("0|0", 0), ("0/1", 1), ("1|0", 1), ("1/1", 2), ("./.", -1), (".|.", -1),
+    ("0/.", -1), ("./1", -1), (".", -1), ("0", 0), ("1", 2),
+)]  # fmt: skip
+MESSY_MANY = [("0/2", 1), ("1|2", 2), ("2/2", 2), ("3", 2), ("2|.", -1), ("3/0", 1)]
+
+
+@pytest.fixture
+def messy() -> Callable[..., tuple[list[Record], np.ndarray]]:
+    """Return a function that makes records and their dosages of (samples, variants).
+
+    Half calls, haploid calls, several ALT alleles, none, symbolic ones, contigs of any name,
+    records of equal position.
+    """
+
+    def make(
+        n_samples: int, n_records: int, seed: int = 0, biallelic: bool = False
+    ) -> tuple[list[Record], np.ndarray]:
+        rng = np.random.default_rng(seed)
+        records, rows = [], []
+        for i in range(n_records):
+            n_alt = 1 if biallelic else int(rng.choice([0, 1, 1, 1, 3]))
+            pool = {0: [c for c in MESSY if "1" not in c[0]], 1: MESSY, 3: MESSY + MESSY_MANY}
+            picks = rng.integers(len(pool[n_alt]), size=n_samples)
+            calls = [pool[n_alt][pick] for pick in picks]
+            ref = str(rng.choice(["A", "ACGT", "N"]))
+            alts = [str(a) for a in rng.permutation(["C", "CT", "<DEL>", "*"])[:n_alt]]
+            contig = ["LT635612.1", "chrUn_3", "Sca100", "X"][i * 4 // n_records]
+            alt = ",".join(alts) or "."
+            records.append((contig, str(1 + 3 * (i // 2)), ref, alt, "GT", *(c for c, _ in calls)))
+            rows.append([dosage for _, dosage in calls])
+        return records, np.array(rows, dtype=np.int8).T
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[..., str]:
+    """Return a function that runs another program and returns what it prints, or skips."""
+
+    def run(*command: str | Path) -> str:
+        name = str(command[0])
+        if shutil.which(name) is None:
+            pytest.skip(f"{name} is not installed")
+        done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run

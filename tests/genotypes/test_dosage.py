@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from ancestryvi.exceptions import InputFormatError
-from ancestryvi.genotypes.dosage import UnreadableCallError, as_dosages, call_dosage, decode_calls
+from ancestryvi.genotypes.dosage import (
+    UnreadableCallError,
+    as_dosages,
+    call_dosage,
+    decode_alleles,
+    decode_calls,
+)
 
 POLICY = {
     "0/0": 0, "0|0": 0, "0/1": 1, "1|0": 1, "1/1": 2, "1/2": 2, "0/2": 1, "10/12": 2, "0|10": 1,
@@ -80,3 +86,39 @@ def test_a_matrix_is_checked_block_by_block(monkeypatch):
     values[9, 2] = 7
     with pytest.raises(InputFormatError, match="row 9, column 2"):
         as_dosages(values, "the array")
+
+
+def as_text(alleles):
+    """A call as VCF writes it, from allele numbers with -1 for a dot and -2 for none."""
+    return "/".join("." if allele < 0 else str(allele) for allele in alleles if allele != -2)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32])
+@pytest.mark.parametrize("ploidy", [1, 2, 3])
+def test_allele_numbers_agree_with_text(dtype, ploidy):
+    numbers = [-2, -1, 0, 1, 2, 100]
+    every = [
+        call for call in itertools.product(numbers, repeat=ploidy)
+        if list(call) == sorted(call, key=lambda a: a == -2)  # what fills comes last
+        and sum(a != -2 for a in call) <= 2
+    ]  # fmt: skip
+    calls = (
+        np.random.default_rng(0)
+        .permutation(np.array(every * 3, dtype=dtype))
+        .reshape(3, -1, ploidy)
+    )
+    expected = [[call_dosage(as_text(call).encode()) for call in row] for row in calls.tolist()]
+    wide = np.concatenate([calls, calls], axis=-1)  # as a slice, which is not contiguous
+    for given in (calls, wide[..., :ploidy], calls.transpose(1, 0, 2)):
+        decoded = decode_alleles(given)
+        assert decoded.dtype == np.int8
+        assert (decoded if given.shape == calls.shape else decoded.T).tolist() == expected
+
+
+def test_three_allele_numbers_are_refused():
+    calls = np.full((2, 3, 4), -2, dtype=np.int8)
+    calls[..., 0] = 0
+    calls[1, 2, :3] = (0, -1, 2)
+    with pytest.raises(UnreadableCallError, match=r"call '0/\./2' has more than two") as caught:
+        decode_alleles(calls)
+    assert caught.value.index == (1, 2)

@@ -1,6 +1,5 @@
 """Which reader a path gets, and several files as one."""
 
-import gzip
 import io
 import subprocess
 import sys
@@ -61,31 +60,6 @@ def test_paths_that_lead_nowhere(tmp_path):
     strange.write_text("@read1\nACGT\n")
     with pytest.raises(InputFormatError, match=r"reads\.fastq begins with b'@read1"):
         open_source(strange)
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "command"),
-    [
-        ("a.bcf", gzip.compress(b"BCF\x02\x02rest"), "bcftools view -Oz -o a.vcf.gz a.bcf"),
-        ("a.vcf.gz", gzip.compress(b"BCF\x02\x02rest"), "bcftools view -Oz"),
-        ("a.pgen", b"\x6c\x1b\x10rest", "plink2 --pfile a --make-bed --out a"),
-        ("a.dat", b"\x6c\x1b\x02rest", "plink2 --pfile a --make-bed"),
-    ],
-)
-def test_formats_that_are_not_read_say_how_to_convert(tmp_path, name, data, command):
-    path = tmp_path / name
-    path.write_bytes(data)
-    with pytest.raises(InputFormatError, match=f"not read yet; convert it: {command}"):
-        open_source(path)
-
-
-@pytest.mark.parametrize("marker", [".zgroup", "zarr.json"])
-def test_vcf_zarr_says_how_to_convert(tmp_path, marker):
-    folder = tmp_path / "a.vcz"
-    folder.mkdir()
-    (folder / marker).write_text("{}")
-    with pytest.raises(InputFormatError, match=r"VCF-ZARR.* vcztools view a\.vcz"):
-        open_source(folder)
 
 
 def test_genotypes_are_no_scores_and_the_reverse(write_vcf, tmp_path):
