@@ -7,7 +7,6 @@ with --work they are made once.
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from pathlib import Path
 
@@ -106,11 +105,9 @@ def between(z: NDArray, ancestry: NDArray) -> float:
 
 def ours(cohort: dict[str, NDArray], name: str, seed: int, work: Path) -> dict[str, float]:
     x, y, k = cohort["x"], cohort["y"], int(cohort["k"])
-    start = time.perf_counter()
     model = AncestryDDVI(k, random_state=seed).fit(x)
-    found = {"seconds": time.perf_counter() - start}
     np.save(work / f"{name}-{seed}.labels.npy", model.labels_)
-    found |= {"nmi": normalized_mutual_info_score(y, model.labels_)}
+    found = {"nmi": normalized_mutual_info_score(y, model.labels_)}
     found |= {"entropy": float(np.mean(assignment_entropy(model.predict_proba(x))))}
     if cohort.get("ancestry", np.zeros((0, 0))).size:
         found["between"] = between(model.embedding_, cohort["ancestry"])
@@ -118,12 +115,10 @@ def ours(cohort: dict[str, NDArray], name: str, seed: int, work: Path) -> dict[s
 
 
 def umap(cohort: dict[str, NDArray], seed: int) -> dict[str, float]:
-    """UMAP of all PCs, as its users call it: on all cores, which a seed would forbid."""
+    """UMAP of all PCs with default settings."""
     x, y = cohort["x"], cohort["y"]
-    UMAP(n_epochs=2).fit(x[:200])  # compiled
-    start = time.perf_counter()
-    z = UMAP().fit(x).embedding_
-    found = {"seconds": time.perf_counter() - start}
+    z = UMAP(random_state=seed).fit(x).embedding_
+    found = {}
     if cohort.get("ancestry", np.zeros((0, 0))).size:
         found["between"] = between(z, cohort["ancestry"])
     return found | map_scores(x, z, y)
@@ -251,7 +246,6 @@ def main() -> None:
                 "kNN accuracy": pair("knn"),
                 "global order": pair("order"),
                 "place between sources": pair("between"),
-                "seconds": pair("seconds", 1),
             }
         )
         more.append(
@@ -289,7 +283,7 @@ def main() -> None:
         f"{markdown(clusters) if clusters else ''}\n"
         "Maps, AncestryDDVI / UMAP. Global order: rank correlation of distances between population "
         "means on the map and among PCs. Place between sources: correlation with true ancestry. "
-        "Seconds of `fit`, without imports and compilation, both on all cores.\n\n"
+        "Time is measured by benchmarks/speed.py.\n\n"
         f"{markdown(maps)}\nStructure:\n\n{markdown(more)}"
     ]
     if projected:

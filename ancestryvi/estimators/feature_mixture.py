@@ -1,4 +1,4 @@
-"""Clusters of features before any network is trained: the likeliest of several mixtures."""
+"""Clusters of features before any network is trained: the best of several mixtures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from ancestryvi.estimators.leiden import communities, mutual_graph
 from ancestryvi.estimators.tool_parts import Mixture
 
 N_NEIGHBOURS = 8
-"""Nearest samples that smoothing takes the mean with; half a cluster where that is less."""
+MOST_NEIGHBOURS = 15
+"""Nearest samples that smoothing takes the mean with, and that judge clusters; half a cluster
+where that is less."""
 
 PSEUDO_SAMPLES = 5.0
 """Samples of pooled variance that every cluster is given, so that a small one does not shrink onto
@@ -41,13 +43,14 @@ PATIENCE = 8
 def fit_feature_mixture(
     features: NDArray[np.float64], n_clusters: int, random: np.random.RandomState
 ) -> Mixture:
-    """A mixture of Gaussians with diagonal covariances, the likeliest found from several starts.
+    """A mixture of Gaussians with diagonal covariances, the best found from two starts.
 
     EM climbs to the nearest of many peaks, so where it starts decides what it finds. The starts are
     Ward's clusters of means over nearest neighbours, and Leiden's communities of the graph of
-    neighbours: both follow where samples are dense. The likelihood, which sees no labels, chooses
-    between where they lead. (Starts from KMeans or Ward on the features themselves often lead to
-    higher peaks, of clusters that cut large populations and join small ones.)
+    neighbours: both follow where samples are dense. Of the two mixtures that they lead to, the one
+    is taken whose samples have more of their nearest ones in the same cluster. The likelihood would
+    favour clusters that cut large populations and join small ones, and starts from KMeans or Ward
+    on the features themselves lead there.
 
     Parameters
     ----------
@@ -56,6 +59,10 @@ def fit_feature_mixture(
     n_clusters : int
         No more than there are samples.
     random : RandomState
+
+    References
+    ----------
+    Ding and He (2004), K-nearest-neighbor consistency in data clustering, ACM SAC, 584-589.
 
     Examples
     --------
@@ -71,11 +78,13 @@ def fit_feature_mixture(
     if n_clusters == 1:
         return expectation_maximisation(rows, np.zeros(len(rows), dtype=np.int64), 1)[0]
     few = _some(rows, MOST_STARTED, random)
+    nearest = _nearest(few, _n_within(len(few), n_clusters, MOST_NEIGHBOURS))[:, 1:]
     best, highest = None, -np.inf
-    for labels in _starts(few, n_clusters, random):
-        mixture, fit = expectation_maximisation(few, labels, n_clusters)
-        if fit > highest:
-            best, highest = mixture, fit
+    for start in _starts(few, n_clusters, random):
+        mixture, _ = expectation_maximisation(few, start, n_clusters)
+        found = consistency(mixture.at(few).argmax(axis=1), nearest)
+        if found > highest:
+            best, highest = mixture, found
     assert best is not None
     if len(few) < len(rows):
         best, _ = expectation_maximisation(rows, best.at(rows).argmax(axis=1), n_clusters)
@@ -159,6 +168,18 @@ def expectation_maximisation(
     return Mixture(sizes / sizes.sum(), means, np.sqrt(variances)), fit
 
 
+def consistency(labels: NDArray[np.int64], nearest: NDArray[np.intp]) -> float:
+    """Share of the nearest samples of all, one row for each, that are in the same cluster.
+
+    Examples
+    --------
+    >>> nearest = np.array([[1], [0], [3], [2]])
+    >>> [consistency(np.array(labels), nearest) for labels in ([0, 0, 1, 1], [0, 0, 0, 1])]
+    [1.0, 0.5]
+    """
+    return float((labels[nearest] == labels[:, None]).mean())
+
+
 def quadratic_form(
     weights: NDArray[np.float64], means: NDArray[np.float64], variances: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -180,7 +201,7 @@ def _starts(
     rows: NDArray[np.float64], n_clusters: int, random: np.random.RandomState
 ) -> Iterator[NDArray[np.int64]]:
     """Partitions into so many clusters."""
-    smoothed = _smoothed(rows, int(np.clip(len(rows) // (2 * n_clusters), 1, N_NEIGHBOURS)))
+    smoothed = _smoothed(rows, _n_within(len(rows), n_clusters, N_NEIGHBOURS))
     yield fcluster(linkage(pdist(smoothed), "ward"), n_clusters, "maxclust").astype(int) - 1
     distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
     if len(distinct) <= n_clusters:
@@ -190,8 +211,19 @@ def _starts(
         yield found[inverse.reshape(-1)]
 
 
+def _n_within(n_samples: int, n_clusters: int, most: int) -> int:
+    """So many neighbours, or half a cluster of mean size where that is less."""
+    return int(np.clip(n_samples // (2 * n_clusters), 1, most))
+
+
+def _nearest(rows: NDArray[np.float64], n_neighbours: int) -> NDArray[np.intp]:
+    """Each sample and its nearest ones."""
+    search = NearestNeighbors(n_neighbors=min(n_neighbours + 1, len(rows))).fit(rows)
+    index: NDArray[np.intp] = search.kneighbors(rows, return_distance=False)
+    return index
+
+
 def _smoothed(rows: NDArray[np.float64], n_neighbours: int) -> NDArray[np.float64]:
     """Means over each sample and its nearest ones, taken twice."""
-    nearest = NearestNeighbors(n_neighbors=min(n_neighbours + 1, len(rows))).fit(rows)
-    index = nearest.kneighbors(rows, return_distance=False)
+    index = _nearest(rows, n_neighbours)
     return rows[index].mean(axis=1)[index].mean(axis=1)

@@ -112,3 +112,14 @@ def test_the_global_random_state_plays_no_part():
         np.random.seed(world)  # noqa: NPY002
         found.append(fit_feature_mixture(rows, 3, np.random.RandomState(0)).means)
     assert_allclose(found[0], found[1], atol=0)
+
+
+def test_of_two_mixtures_the_one_is_taken_that_keeps_neighbours_together(monkeypatch):
+    """Halves of one population against two populations, whichever comes first."""
+    rows, truth = cohort([60, 60])
+    bad = (np.arange(120) % 2).astype(np.int64)
+    monkeypatch.setattr(feature_mixture, "MAX_ITERATIONS", 1)
+    for order in ([bad, truth], [truth, bad]):
+        monkeypatch.setattr(feature_mixture, "_starts", lambda *given, order=order: iter(order))
+        mixture = fit_feature_mixture(rows, 2, np.random.RandomState(0))
+        assert adjusted_rand_score(truth, mixture.at(rows).argmax(axis=1)) == 1.0
