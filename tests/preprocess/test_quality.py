@@ -6,8 +6,9 @@ import pytest
 
 from ancestryvi.exceptions import NoVariantsError, SampleError
 from ancestryvi.genotypes import Genotypes
-from ancestryvi.preprocess import quality, quality_control
-from ancestryvi.preprocess.quality import QC_COLUMNS, count_calls, variant_blocks
+from ancestryvi.preprocess import passes, quality_control
+from ancestryvi.preprocess.passes import variant_blocks
+from ancestryvi.preprocess.quality import QC_COLUMNS, count_calls
 
 LENIENT = {
     "min_maf": 0.0,
@@ -37,37 +38,38 @@ def dropped_by(report, step):
 
 def naive_counts(dosages, samples, variants):
     n_samples, n_variants = dosages.shape
-    called, alt, per_sample = [0] * n_variants, [0] * n_variants, [0] * n_samples
+    called, alt, het, per_sample = ([0] * n for n in (n_variants,) * 3 + (n_samples,))
     for j in range(n_variants):
         for i in range(n_samples):
-            if not variants[j] or dosages[i, j] == -1:
-                continue
-            per_sample[i] += 1
-            if samples[i]:
+            if variants[j] and samples[i] and dosages[i, j] != -1:
+                per_sample[i] += 1
                 called[j] += 1
                 alt[j] += int(dosages[i, j])
-    return called, alt, per_sample
+                het[j] += int(dosages[i, j] == 1)
+    return called, alt, het, per_sample
 
 
 @pytest.mark.parametrize("block_bytes", TINY_BLOCKS)
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_count_calls_is_a_double_loop(monkeypatch, block_bytes, order):
-    monkeypatch.setattr(quality, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(passes, "BLOCK_BYTES", block_bytes)
     rng = np.random.default_rng(1)
     for _ in range(4):
         dosages = np.asarray(rng.integers(-1, 3, size=(13, 37)).astype(np.int8), order=order)
         samples, variants = rng.random(13) < 0.7, rng.random(37) < 0.8
-        counts = count_calls(dosages, samples, variants)
-        called, alt, per_sample = naive_counts(dosages, samples, variants)
+        counts = count_calls(Genotypes.from_dosages(dosages), samples, variants)
+        called, alt, het, per_sample = naive_counts(dosages, samples, variants)
         assert counts.called.tolist() == called
         assert counts.alt.tolist() == alt
+        assert counts.het.tolist() == het
         assert counts.called_per_sample.tolist() == per_sample
         frequency = [a / (2 * c) if c else 0 for a, c in zip(alt, called, strict=True)]
         np.testing.assert_allclose(counts.frequency, frequency)
 
 
 def test_counts_exceed_the_range_of_dosages():
-    counts = count_calls(np.full((300, 2), 2, np.int8), np.ones(300, bool), np.ones(2, bool))
+    twos = Genotypes.from_dosages(np.full((300, 2), 2))
+    counts = count_calls(twos, np.ones(300, bool), np.ones(2, bool))
     assert counts.alt.tolist() == [600, 600]
 
 
@@ -76,7 +78,7 @@ def test_counts_exceed_the_range_of_dosages():
 def test_blocks_cover_every_variant_once_within_the_memory(
     monkeypatch, block_bytes, n_samples, n_variants
 ):
-    monkeypatch.setattr(quality, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(passes, "BLOCK_BYTES", block_bytes)
     blocks = list(variant_blocks(n_samples, n_variants))
     covered = [j for block in blocks for j in range(n_variants)[block]]
     assert covered == list(range(n_variants))
@@ -207,7 +209,7 @@ def test_the_account_is_complete(make_genotypes, seed):
 def test_blocks_change_nothing(make_genotypes, monkeypatch, block_bytes):
     genotypes = messy_genotypes(np.random.default_rng(8), make_genotypes)
     whole = quality_control(genotypes)
-    monkeypatch.setattr(quality, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(passes, "BLOCK_BYTES", block_bytes)
     blocks = quality_control(genotypes)
     pd.testing.assert_frame_equal(blocks.table, whole.table)
     for name in ("variants", "samples", "sample_call_rate", "frequency"):

@@ -1,0 +1,299 @@
+"""Leading components of scaled dosages, exact or randomised, by passes over blocks of variants."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+from scipy.linalg.blas import ssyrk
+from scipy.sparse.linalg import eigsh
+
+from ancestryvi.genotypes.source import IndexedDosages
+from ancestryvi.preprocess.passes import add, map_reduce, read_samples, variant_blocks
+from ancestryvi.preprocess.scaling import patterson_scale
+
+EXACT_BYTES = 2**31
+"""Largest relationship matrix that `solver="auto"` makes: that of 16,384 samples."""
+
+OVERSAMPLING = 14
+"""Columns of the random block beyond the components asked for."""
+
+MAX_PASSES = 8
+"""Most passes of the randomised solver."""
+
+TOLERANCE = 1e-3
+"""Residual, relative to its eigenvalue, at which a component counts as found."""
+
+DIRECT_SAMPLES = 4096
+"""Up to here eigenvectors are found by reducing the matrix to tridiagonal form, whose time grows
+with the cube of the samples; Lanczos iteration takes over."""
+
+CHUNK = 1024
+"""Variants scaled at once for the relationship matrix."""
+
+
+@dataclass(frozen=True)
+class ScaledDosages:
+    """The matrix Z that is decomposed, of which any block can be read.
+
+    Attributes
+    ----------
+    columns : ndarray of shape (n_variants,), int
+        The variants, as columns of the source.
+    samples : ndarray of shape (n_samples,), int
+        The rows of the source.
+    mean, scale : ndarray of shape (n_variants,)
+        As `patterson_parameters` gives them.
+    """
+
+    columns: NDArray[np.intp]
+    samples: NDArray[np.intp]
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Samples and variants."""
+        return len(self.samples), len(self.columns)
+
+    def calls(self, source: IndexedDosages, block: slice) -> NDArray[np.int8]:
+        """The dosages of a block of variants."""
+        everyone = len(self.samples) == len(source.sample_ids)
+        return read_samples(source, self.columns[block], None if everyone else self.samples)
+
+    def scaled(self, source: IndexedDosages, block: slice) -> NDArray[np.float32]:
+        """A block of Z."""
+        return patterson_scale(self.calls(source, block), self.mean[block], self.scale[block])
+
+
+def relationship_matrix(source: IndexedDosages, matrix: ScaledDosages) -> NDArray[np.float64]:
+    """Z Z', by blocks of variants.
+
+    Products are summed in single precision within a block of K variants and in double precision
+    over blocks, so that an entry is off by at most K u sum |z z'| with u = 2^-24 and K <= 16,384
+    (Higham 2002, Accuracy and Stability of Numerical Algorithms, section 3.1), and in practice by
+    about the square root of K in place of K. PC scores then agree with double precision to 1e-5 of
+    the largest.
+
+    Parameters
+    ----------
+    source : IndexedDosages
+    matrix : ScaledDosages
+
+    Returns
+    -------
+    gram : ndarray of shape (n_samples, n_samples), float64
+    """
+    n_samples, n_variants = matrix.shape
+    gram = map_reduce(
+        _Gram(matrix),
+        source,
+        variant_blocks(-(-n_samples // 4), n_variants),  # of bytes, not float32
+        add,
+        name="relationship matrix",
+        partial_bytes=8 * n_samples**2,
+    )
+    gram = gram.astype(np.float64, copy=False)
+    for start in range(0, n_samples, CHUNK):  # mirror the upper triangle, without a second matrix
+        stop = min(start + CHUNK, n_samples)
+        corner = gram[start:stop, start:stop]
+        corner[:] = np.triu(corner) + np.triu(corner, 1).T
+        gram[stop:, start:stop] = gram[start:stop, stop:].T
+    return gram
+
+
+@dataclass(frozen=True)
+class _Gram:
+    """Upper triangle of Z Z' of a block."""
+
+    matrix: ScaledDosages
+
+    def __call__(self, source: IndexedDosages, block: slice) -> NDArray[np.float32]:
+        calls = self.matrix.calls(source, block)
+        mean, scale = self.matrix.mean[block], self.matrix.scale[block]
+        gram = np.zeros((len(calls), len(calls)), np.float32, order="F")
+        for start in range(0, calls.shape[1], CHUNK):
+            chunk = slice(start, start + CHUNK)
+            scaled = patterson_scale(calls[:, chunk], mean[chunk], scale[chunk])
+            gram = ssyrk(1.0, scaled, beta=1.0, c=gram, overwrite_c=True)
+        return gram
+
+
+def leading_eigenpairs(
+    gram: NDArray[np.float64], n_leading: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Largest eigenvalues, decreasing, and their vectors; the matrix may be overwritten.
+
+    Parameters
+    ----------
+    gram : ndarray of shape (n_samples, n_samples)
+        Symmetric.
+    n_leading : int
+
+    Returns
+    -------
+    eigenvalues : ndarray of shape (n_leading,)
+    vectors : ndarray of shape (n_samples, n_leading)
+    """
+    n_samples = len(gram)
+    if n_samples > DIRECT_SAMPLES and n_leading < n_samples // 20:
+        start = np.random.default_rng(0).normal(size=n_samples)
+        values, vectors = eigsh(gram, n_leading, v0=start, ncv=3 * n_leading)
+    elif n_leading < n_samples // 10:
+        first = n_samples - n_leading
+        values, vectors = eigh(
+            gram, subset_by_index=[first, n_samples - 1], driver="evx", overwrite_a=True
+        )
+    else:
+        values, vectors = eigh(gram, driver="evd", overwrite_a=True)
+    order = np.argsort(-values)[:n_leading]
+    return values[order], vectors[:, order]
+
+
+@dataclass(frozen=True)
+class KrylovResult:
+    """What `block_krylov` found.
+
+    Attributes
+    ----------
+    eigenvalues : ndarray of shape (n_leading,)
+        Decreasing.
+    vectors : ndarray of shape (n_samples, n_leading)
+        Orthonormal.
+    trace_of_square : float
+        Estimate of the sum of squares of all eigenvalues.
+    n_passes : int
+    """
+
+    eigenvalues: NDArray[np.float64]
+    vectors: NDArray[np.float64]
+    trace_of_square: float
+    n_passes: int
+
+
+def block_krylov(
+    multiply: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    n_samples: int,
+    n_leading: int,
+    n_wanted: int,
+) -> KrylovResult:
+    """Leading eigenpairs of a symmetric matrix G that can only be multiplied by.
+
+    From a random block B, each pass adds G times the block before it, orthogonal to all before it;
+    the pairs are the best ones in the span (Rayleigh-Ritz). The residuals |G v - l v| come for
+    free and end the passes when those wanted are below `TOLERANCE` times l. The random block is
+    the same every time.
+
+    The sum of squares of the eigenvalues beyond those found is estimated by |G B'|^2 over the
+    columns of B', the part of B that is orthogonal to their vectors (Hutchinson's estimator); its
+    relative error is about sqrt(2 / (columns x samples)).
+
+    Parameters
+    ----------
+    multiply : callable
+        Gives G times a matrix of shape (n_samples, any).
+    n_samples : int
+    n_leading : int
+        Pairs to return, at most n_samples.
+    n_wanted : int
+        Of these, how many must have converged.
+
+    References
+    ----------
+    Musco and Musco (2015), Randomized block Krylov methods for stronger and faster approximate
+    singular value decomposition, NeurIPS 28, algorithm 2; Meyer, Musco, Musco and Woodruff (2021),
+    Hutch++, SOSA, for the estimate of what is left.
+
+    Examples
+    --------
+    >>> G = np.diag(np.arange(200.0) ** 3)
+    >>> found = block_krylov(lambda Q: G @ Q, 200, 3, 3)
+    >>> (found.eigenvalues / 199**3).round(4)
+    array([1.    , 0.985 , 0.9702])
+    """
+    width = min(n_samples, n_leading + OVERSAMPLING)
+    n_passes = min(MAX_PASSES, n_samples // width)
+    basis = np.empty((n_samples, width * n_passes), order="F")
+    images = np.empty_like(basis)
+    random = np.random.default_rng(0).normal(size=(n_samples, width))
+    block, upper = np.linalg.qr(random)
+    for i in range(n_passes):
+        here = slice(i * width, (i + 1) * width)
+        basis[:, here] = block
+        images[:, here] = multiply(block)
+        span, image = basis[:, : here.stop], images[:, : here.stop]
+        small = span.T @ image
+        values, weights = np.linalg.eigh((small + small.T) / 2)
+        values, weights = values[::-1][:n_leading], weights[:, ::-1][:, :n_leading]
+        vectors = span @ weights
+        residuals = np.linalg.norm(image @ weights - vectors * values, axis=0)
+        if (residuals[:n_wanted] <= TOLERANCE * np.abs(values[:n_wanted])).all():
+            break
+        block = image[:, here]
+        for _ in range(2):  # once is not enough in floating point
+            block = np.linalg.qr(block - span @ (span.T @ block))[0]
+    rest = images[:, :width] @ upper - vectors @ (values[:, None] * (vectors.T @ random))
+    left = float(np.sum(rest**2)) / width
+    return KrylovResult(values, vectors, float(np.sum(values**2)) + left, i + 1)
+
+
+def randomised_eigenpairs(
+    source: IndexedDosages, matrix: ScaledDosages, n_leading: int, n_wanted: int
+) -> KrylovResult:
+    """`block_krylov` of Z Z', which is never formed: each pass reads all blocks once.
+
+    Memory is a few matrices of (n_samples, `n_leading` + 14) and grows, like the time of a pass,
+    in proportion to the samples.
+
+    Parameters
+    ----------
+    source : IndexedDosages
+    matrix : ScaledDosages
+    n_leading, n_wanted : int
+        As for `block_krylov`.
+    """
+    n_samples, n_variants = matrix.shape
+    blocks = variant_blocks(n_samples, n_variants)
+
+    def multiply(block: NDArray[np.float64]) -> NDArray[np.float64]:
+        product = _Product(matrix, block.astype(np.float32))
+        total = map_reduce(
+            product, source, blocks, add, name="components", partial_bytes=4 * block.size
+        )
+        return total.astype(np.float64, copy=False)
+
+    return block_krylov(multiply, n_samples, n_leading, n_wanted)
+
+
+@dataclass(frozen=True)
+class _Product:
+    """Z Z' B of a block of variants."""
+
+    matrix: ScaledDosages
+    factor: NDArray[np.float32]
+
+    def __call__(self, source: IndexedDosages, block: slice) -> NDArray[np.float32]:
+        scaled = self.matrix.scaled(source, block)
+        return scaled @ (scaled.T @ self.factor)
+
+
+def loadings(
+    source: IndexedDosages, matrix: ScaledDosages, basis: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Z' times a matrix of shape (n_samples, n_components), transposed."""
+    blocks = variant_blocks(*matrix.shape)
+    parts = map_reduce(_Loadings(matrix, basis), source, blocks, operator.iadd, name="loadings")
+    return np.concatenate(parts, axis=1)
+
+
+@dataclass(frozen=True)
+class _Loadings:
+    matrix: ScaledDosages
+    basis: NDArray[np.float32]
+
+    def __call__(self, source: IndexedDosages, block: slice) -> list[NDArray[np.float32]]:
+        return [self.basis.T @ self.matrix.scaled(source, block)]
