@@ -16,7 +16,7 @@ from ancestryvi.cli.common import (
     say,
     verb,
 )
-from ancestryvi.cli.components import IntOrAuto, components, pca_options
+from ancestryvi.cli.components import IntOrAuto, components, dask_option, passes, pca_options
 
 TUNING = frozenset(
     {
@@ -116,7 +116,15 @@ model_options = [
 
 @click.command()
 @click.argument("genotypes", nargs=-1, required=True, type=click.Path())
-@options(labels_options, out_option, force_option, input_option, model_options, pca_options)
+@options(
+    labels_options,
+    out_option,
+    force_option,
+    input_option,
+    model_options,
+    pca_options,
+    dask_option,
+)
 @verb
 def embed(
     genotypes: tuple[str, ...],
@@ -150,7 +158,8 @@ def embed(
         )
         clock.lap("read")
         inputs = genotypes if labels is None else (*genotypes, labels)
-        _embed(method, cohort, inputs, parameters, staging, notes, clock)
+        with passes(parameters["dask"]):
+            _embed(method, cohort, inputs, parameters, staging, notes, clock)
     say(f"Wrote {out}; open {out}/report.html.")
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ EXACT_BYTES = 2**31
 OVERSAMPLING = 14
 """Columns of the random block beyond the components asked for."""
 
+N_PROBES = 16
+"""Random vectors that the sum of squares of the eigenvalues is estimated from."""
+
 MAX_PASSES = 8
 """Most passes of the randomised solver."""
 
@@ -31,9 +34,6 @@ TOLERANCE = 1e-3
 DIRECT_SAMPLES = 4096
 """Up to here eigenvectors are found by reducing the matrix to tridiagonal form, whose time grows
 with the cube of the samples; Lanczos iteration takes over."""
-
-CHUNK = 1024
-"""Variants scaled at once for the relationship matrix."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,17 @@ class ScaledDosages:
         everyone = len(self.samples) == len(source.sample_ids)
         return read_samples(source, self.columns[block], None if everyone else self.samples)
 
-    def scaled(self, source: IndexedDosages, block: slice) -> NDArray[np.float32]:
-        """A block of Z."""
-        return patterson_scale(self.calls(source, block), self.mean[block], self.scale[block])
+    def blocks(self) -> list[slice]:
+        """Blocks whose calls, of one byte each, fit the working memory."""
+        n_samples, n_variants = self.shape
+        return variant_blocks(-(-n_samples // 4), n_variants)
+
+    def scaled(self, source: IndexedDosages, block: slice) -> Iterator[NDArray[np.float32]]:
+        """A block of Z, in parts that fit the working memory too."""
+        calls = self.calls(source, block)
+        mean, scale = self.mean[block], self.scale[block]
+        for part in variant_blocks(*calls.shape):
+            yield patterson_scale(calls[:, part], mean[part], scale[part])
 
 
 def relationship_matrix(source: IndexedDosages, matrix: ScaledDosages) -> NDArray[np.float64]:
@@ -88,18 +96,18 @@ def relationship_matrix(source: IndexedDosages, matrix: ScaledDosages) -> NDArra
     -------
     gram : ndarray of shape (n_samples, n_samples), float64
     """
-    n_samples, n_variants = matrix.shape
+    n_samples, _ = matrix.shape
     gram = map_reduce(
         _Gram(matrix),
         source,
-        variant_blocks(-(-n_samples // 4), n_variants),  # of bytes, not float32
+        matrix.blocks(),
         add,
         name="relationship matrix",
         partial_bytes=8 * n_samples**2,
     )
     gram = gram.astype(np.float64, copy=False)
-    for start in range(0, n_samples, CHUNK):  # mirror the upper triangle, without a second matrix
-        stop = min(start + CHUNK, n_samples)
+    for start in range(0, n_samples, 1024):  # mirror the upper triangle, without a second matrix
+        stop = min(start + 1024, n_samples)
         corner = gram[start:stop, start:stop]
         corner[:] = np.triu(corner) + np.triu(corner, 1).T
         gram[stop:, start:stop] = gram[start:stop, stop:].T
@@ -113,12 +121,9 @@ class _Gram:
     matrix: ScaledDosages
 
     def __call__(self, source: IndexedDosages, block: slice) -> NDArray[np.float32]:
-        calls = self.matrix.calls(source, block)
-        mean, scale = self.matrix.mean[block], self.matrix.scale[block]
-        gram = np.zeros((len(calls), len(calls)), np.float32, order="F")
-        for start in range(0, calls.shape[1], CHUNK):
-            chunk = slice(start, start + CHUNK)
-            scaled = patterson_scale(calls[:, chunk], mean[chunk], scale[chunk])
+        n_samples, _ = self.matrix.shape
+        gram = np.zeros((n_samples, n_samples), np.float32, order="F")
+        for scaled in self.matrix.scaled(source, block):
             gram = ssyrk(1.0, scaled, beta=1.0, c=gram, overwrite_c=True)
         return gram
 
@@ -164,14 +169,15 @@ class KrylovResult:
         Decreasing.
     vectors : ndarray of shape (n_samples, n_leading)
         Orthonormal.
-    trace_of_square : float
-        Estimate of the sum of squares of all eigenvalues.
+    row_squares : ndarray of shape (n_samples,)
+        Estimate of the sum of squares of each row of the matrix; they add up to the sum of squares
+        of all eigenvalues.
     n_passes : int
     """
 
     eigenvalues: NDArray[np.float64]
     vectors: NDArray[np.float64]
-    trace_of_square: float
+    row_squares: NDArray[np.float64]
     n_passes: int
 
 
@@ -188,9 +194,12 @@ def block_krylov(
     free and end the passes when those wanted are below `TOLERANCE` times l. The random block is
     the same every time.
 
-    The sum of squares of the eigenvalues beyond those found is estimated by |G B'|^2 over the
-    columns of B', the part of B that is orthogonal to their vectors (Hutchinson's estimator); its
-    relative error is about sqrt(2 / (columns x samples)).
+    The sums of squares of the rows of G, which add up to that of all eigenvalues, are |G|^2 by
+    rows. With P the projection on the vectors found, two
+    of its parts, |P G P|^2 and 2 |(1 - P) G P|^2, are known, and |(1 - P) G (1 - P)|^2 is estimated
+    without bias from `N_PROBES` random vectors that are multiplied along in the first pass
+    (Hutchinson's estimator); the relative error of the sum is about
+    sqrt(2 / (`N_PROBES` n_samples)).
 
     Parameters
     ----------
@@ -216,29 +225,56 @@ def block_krylov(
     array([1.    , 0.985 , 0.9702])
     """
     width = min(n_samples, n_leading + OVERSAMPLING)
-    n_passes = min(MAX_PASSES, n_samples // width)
-    basis = np.empty((n_samples, width * n_passes), order="F")
+    n_columns = min(n_samples, width * MAX_PASSES)
+    basis = np.empty((n_samples, n_columns), order="F")
     images = np.empty_like(basis)
-    random = np.random.default_rng(0).normal(size=(n_samples, width))
-    block, upper = np.linalg.qr(random)
-    for i in range(n_passes):
-        here = slice(i * width, (i + 1) * width)
-        basis[:, here] = block
-        images[:, here] = multiply(block)
+    small = np.zeros((n_columns, n_columns))
+    probes, block = np.split(
+        np.random.default_rng(0).normal(size=(n_samples, N_PROBES + width)), [N_PROBES], axis=1
+    )
+    block = orthonormal(orthonormal(block))
+    for start in range(0, n_columns, width):
+        here = slice(start, min(start + width, n_columns))
+        basis[:, here] = block[:, -(here.stop - start) :]
+        if start == 0:
+            images[:, here], probed = np.split(
+                multiply(np.hstack([block, probes])), [width], axis=1
+            )
+        else:
+            images[:, here] = multiply(basis[:, here])
         span, image = basis[:, : here.stop], images[:, : here.stop]
-        small = span.T @ image
-        values, weights = np.linalg.eigh((small + small.T) / 2)
+        small[: here.stop, here] = span.T @ images[:, here]
+        small[here, : here.stop] = small[: here.stop, here].T
+        values, weights = np.linalg.eigh(small[: here.stop, : here.stop])
         values, weights = values[::-1][:n_leading], weights[:, ::-1][:, :n_leading]
         vectors = span @ weights
-        residuals = np.linalg.norm(image @ weights - vectors * values, axis=0)
+        turned = image @ weights
+        residuals = np.linalg.norm(turned - vectors * values, axis=0)
         if (residuals[:n_wanted] <= TOLERANCE * np.abs(values[:n_wanted])).all():
             break
         block = image[:, here]
         for _ in range(2):  # once is not enough in floating point
-            block = np.linalg.qr(block - span @ (span.T @ block))[0]
-    rest = images[:, :width] @ upper - vectors @ (values[:, None] * (vectors.T @ random))
-    left = float(np.sum(rest**2)) / width
-    return KrylovResult(values, vectors, float(np.sum(values**2)) + left, i + 1)
+            block = orthonormal(block - span @ (span.T @ block))
+    rest = probed - turned @ (vectors.T @ probes)
+    rest -= vectors @ (vectors.T @ rest)
+    row_squares = vectors**2 @ values**2 + np.mean(rest**2, axis=1)
+    row_squares += 2 * np.sum(residuals**2) / n_samples
+    return KrylovResult(values, vectors, row_squares, -(-here.stop // width))
+
+
+def orthonormal(block: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Columns of length 1 at right angles that span those of a tall matrix.
+
+    By the eigenvectors of its Gram matrix, which takes two products where Householder's method
+    goes through the columns one by one; directions that rounding made up stay short, and are
+    scaled up in a second call.
+
+    References
+    ----------
+    Stathopoulos and Wu (2002), SIAM Journal on Scientific Computing 23(6):2165-2182 (SVQB).
+    """
+    values, vectors = np.linalg.eigh(block.T @ block)
+    return block @ (vectors / np.sqrt(np.maximum(values, 1e-15 * values[-1])))
 
 
 def randomised_eigenpairs(
@@ -256,13 +292,12 @@ def randomised_eigenpairs(
     n_leading, n_wanted : int
         As for `block_krylov`.
     """
-    n_samples, n_variants = matrix.shape
-    blocks = variant_blocks(n_samples, n_variants)
+    n_samples, _ = matrix.shape
 
     def multiply(block: NDArray[np.float64]) -> NDArray[np.float64]:
         product = _Product(matrix, block.astype(np.float32))
         total = map_reduce(
-            product, source, blocks, add, name="components", partial_bytes=4 * block.size
+            product, source, matrix.blocks(), add, name="components", partial_bytes=4 * block.size
         )
         return total.astype(np.float64, copy=False)
 
@@ -277,17 +312,19 @@ class _Product:
     factor: NDArray[np.float32]
 
     def __call__(self, source: IndexedDosages, block: slice) -> NDArray[np.float32]:
-        scaled = self.matrix.scaled(source, block)
-        return scaled @ (scaled.T @ self.factor)
+        product = np.zeros_like(self.factor)
+        for scaled in self.matrix.scaled(source, block):
+            product += scaled @ (scaled.T @ self.factor)
+        return product
 
 
 def loadings(
     source: IndexedDosages, matrix: ScaledDosages, basis: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Z' times a matrix of shape (n_samples, n_components), transposed."""
-    blocks = variant_blocks(*matrix.shape)
-    parts = map_reduce(_Loadings(matrix, basis), source, blocks, operator.iadd, name="loadings")
-    return np.concatenate(parts, axis=1)
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """B'Z for B of shape (n_samples, n_components), and the sum of squares of each row of Z."""
+    function = _Loadings(matrix, basis)
+    parts, squares = map_reduce(function, source, matrix.blocks(), _join, name="loadings")
+    return np.concatenate(parts, axis=1), squares
 
 
 @dataclass(frozen=True)
@@ -295,5 +332,15 @@ class _Loadings:
     matrix: ScaledDosages
     basis: NDArray[np.float32]
 
-    def __call__(self, source: IndexedDosages, block: slice) -> list[NDArray[np.float32]]:
-        return [self.basis.T @ self.matrix.scaled(source, block)]
+    def __call__(
+        self, source: IndexedDosages, block: slice
+    ) -> tuple[list[NDArray[np.float32]], NDArray[np.float64]]:
+        parts, squares = [], np.zeros(len(self.basis))
+        for scaled in self.matrix.scaled(source, block):
+            parts.append(self.basis.T @ scaled)
+            squares += np.einsum("ij,ij->i", scaled, scaled)
+        return parts, squares
+
+
+def _join(total: Any, part: Any) -> Any:
+    return total[0] + part[0], total[1] + part[1]

@@ -23,10 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from ancestryvi.exceptions import InputFormatError
 from ancestryvi.genotypes.source import IndexedDosages
 
-BLOCK_BYTES = 64 * 2**20
-"""Working memory of one block of variants, in bytes of float32."""
+BLOCK_BYTES = 16 * 2**20
+"""Working memory of one block of variants, in bytes of float32. Allocators keep blocks of this size
+for the next one; twice that goes back to the system, and every page of the next costs time."""
 
 MAX_BLOCK = 2**14
 """Most variants in a block, which bounds the rounding of sums in single precision."""
@@ -88,12 +90,41 @@ def passes_on(client: Any = None, *, progress: bool = False) -> Iterator[None]:
         _setting.reset(token)
 
 
+@contextmanager
+def connected(address: str | None) -> Iterator[Any]:
+    """A client of the Dask scheduler at this address for as long as the block runs; or None.
+
+    Raises
+    ------
+    InputFormatError
+        If dask.distributed is not installed, or nothing answers at the address within 10 seconds.
+    """
+    if address is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise InputFormatError(
+            'A Dask cluster needs dask.distributed; install it: pip install "ancestryvi[dask]"'
+        ) from error
+    try:
+        client = Client(address, timeout=10)
+    except (OSError, ValueError) as error:
+        raise InputFormatError(
+            f"No Dask scheduler answers at {address} ({error}); check the address, or start one "
+            "with `dask scheduler`."
+        ) from error
+    with client:
+        yield client
+
+
 def variant_blocks(n_samples: int, n_variants: int) -> list[slice]:
     """Consecutive ranges of variants whose float32 matrix fits `BLOCK_BYTES`.
 
     Examples
     --------
-    >>> variant_blocks(2**20, 40)
+    >>> variant_blocks(2**18, 40)
     [slice(0, 16, None), slice(16, 32, None), slice(32, 40, None)]
     """
     width = min(MAX_BLOCK, max(1, BLOCK_BYTES // (4 * max(1, n_samples))))

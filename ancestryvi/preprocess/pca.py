@@ -24,11 +24,18 @@ from ancestryvi.preprocess.decomposition import (
     relationship_matrix,
 )
 from ancestryvi.preprocess.inputs import as_indexed, is_path
+from ancestryvi.preprocess.kinship import (
+    LEAST_VARIANTS,
+    MOST_SAMPLES,
+    largest_unrelated,
+    related_pairs,
+)
 from ancestryvi.preprocess.ld import locate_unlinked
+from ancestryvi.preprocess.long_range_ld import REGIONS, in_long_range_ld
 from ancestryvi.preprocess.project import align, fingerprints, place
-from ancestryvi.preprocess.quality import QualityReport, quality_control
+from ancestryvi.preprocess.quality import QualityReport, count_calls, quality_control
 from ancestryvi.preprocess.scaling import patterson_parameters
-from ancestryvi.preprocess.spectrum import SpikedModel, n_outstanding
+from ancestryvi.preprocess.spectrum import SpikedModel, n_outstanding, uneven_noise
 
 MIN_AUTO_COMPONENTS = 2
 MAX_AUTO_COMPONENTS = 50
@@ -73,6 +80,15 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         None keeps them all. Variants without a position (a bare matrix) are not thinned.
     ld_window_kb : float, default=500
         Distance within which variants are compared, in thousands of base pairs.
+    long_range_ld : {"GRCh37", "GRCh38"} or None, default=None
+        Leave out the regions of the human genome whose linkage disequilibrium reaches over
+        megabases, in coordinates of this build (`preprocess.long_range_ld`). Off by default: the
+        build is not in the data, nor that they are human.
+    max_kinship : float or None, default=0.0884
+        Samples are set aside until no pair of those fitted has a larger KING-robust kinship;
+        0.0884 is the border of the second and third degree. They are placed like new samples.
+        Families make components of their own. Kinship takes 2,000 variants that are left, and is
+        not computed of fewer, or of more than 16,384 samples; the account says so. None fits all.
     solver : {"auto", "exact", "randomized"}, default="auto"
         "exact" makes the relationship matrix, whose memory grows with the square of the number of
         samples and whose time does too. "randomized" never forms it: block-Krylov iteration, at
@@ -148,6 +164,8 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         min_hwe_p: float = 0.0,
         max_ld_r2: float | None = 0.2,
         ld_window_kb: float = 500.0,
+        long_range_ld: str | None = None,
+        max_kinship: float | None = 0.0884,
         solver: str = "auto",
     ) -> None:
         self.n_components = n_components
@@ -159,6 +177,8 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.min_hwe_p = min_hwe_p
         self.max_ld_r2 = max_ld_r2
         self.ld_window_kb = ld_window_kb
+        self.long_range_ld = long_range_ld
+        self.max_kinship = max_kinship
         self.solver = solver
 
     def fit(self, X: Any, y: Any = None) -> GenotypePCA:
@@ -200,7 +220,9 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             snvs_only=self.snvs_only,
             min_hwe_p=self.min_hwe_p,
         )
+        self._leave_out_long_range(source, report)
         self._thin(source, report)
+        self._set_aside_relatives(source, report)
         self.kept_variants_ = report.variants
         self.fit_samples_ = report.samples
         self.sample_call_rate_ = report.sample_call_rate
@@ -316,10 +338,23 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _check_parameters(self) -> None:
         """Raise ValueError for a parameter that no data can make valid."""
         self._requested_components()
-        if self.solver not in SOLVERS:
-            raise ValueError(
-                f"The 'solver' parameter of GenotypePCA must be one of {', '.join(SOLVERS)}. "
-                f"Got {self.solver!r} instead."
+        choices = {"solver": SOLVERS, "long_range_ld": (None, *REGIONS)}
+        for name, among in choices.items():
+            value = getattr(self, name)
+            if value not in among:
+                raise ValueError(
+                    f"The {name!r} parameter of GenotypePCA must be one of "
+                    f"{', '.join(map(str, among))}. Got {value!r} instead."
+                )
+
+    def _leave_out_long_range(self, source: IndexedDosages, report: QualityReport) -> None:
+        """Remove variants of regions that thinning by windows does not thin."""
+        if self.long_range_ld is not None:
+            report.drop_variants(
+                "long-range LD",
+                in_long_range_ld(source.variants, self.long_range_ld),
+                f"in one of {len(REGIONS[self.long_range_ld])} regions of {self.long_range_ld}",
+                "Check the build, or leave out --exclude-long-range-ld (long_range_ld).",
             )
 
     def _thin(self, source: IndexedDosages, report: QualityReport) -> None:
@@ -346,6 +381,43 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             "Raise --max-ld-r2 (max_ld_r2).",
         )
 
+    def _set_aside_relatives(self, source: IndexedDosages, report: QualityReport) -> None:
+        """Keep relatives out of the fit, and judge again whether variants vary without them."""
+        samples, columns = np.flatnonzero(report.samples), np.flatnonzero(report.variants)
+        skipped = None
+        if self.max_kinship is None:
+            skipped = "not asked for"
+        elif len(columns) < LEAST_VARIANTS:
+            skipped = f"{len(columns)} variants, and {LEAST_VARIANTS} are needed"
+        elif len(samples) > MOST_SAMPLES:
+            skipped = f"{len(samples)} samples, and at most {MOST_SAMPLES} are compared"
+        if skipped is not None or self.max_kinship is None:
+            n = len(samples)
+            report.rows.append(("samples", "related", n, 0, n, f"skipped ({skipped})"))
+            return
+        pairs, _ = related_pairs(source, samples, columns, self.max_kinship)
+        related = np.zeros(len(report.samples), bool)
+        related[samples[largest_unrelated(pairs, report.sample_call_rate[samples])]] = True
+        report.set_aside_samples(
+            "related",
+            related,
+            f"kinship above {self.max_kinship:g} with a fitted sample; placed on the map, not "
+            "fitted",
+            "Raise --max-kinship (max_kinship).",
+            source.sample_ids,
+        )
+        if related.any():
+            gone = count_calls(source, related, report.variants)
+            report.counts = report.counts.without(gone, report.variants)
+            report.frequency = report.counts.frequency
+            minor = np.minimum(report.counts.alt, 2 * report.counts.called - report.counts.alt)
+            report.drop_variants(
+                "monomorphic without relatives",
+                minor == 0,
+                "one allele only",
+                "Raise --max-kinship (max_kinship).",
+            )
+
     def _decompose(self, source: IndexedDosages, matrix: ScaledDosages, trace: float) -> None:
         """Eigenvectors of the relationship matrix, and from them the loadings."""
         n_samples, n_variants = matrix.shape
@@ -356,14 +428,14 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             self.solver_ = "exact" if 8 * n_samples**2 <= EXACT_BYTES else "randomized"
         if self.solver_ == "exact":
             gram = relationship_matrix(source, matrix)
-            trace_of_square = float(np.vdot(gram, gram))
+            row_squares = np.einsum("ij,ij->i", gram, gram)
             eigenvalues, vectors = leading_eigenpairs(gram, n_leading)
             del gram
         else:
             n_wanted = min(n_components, n_leading)
             found = randomised_eigenpairs(source, matrix, n_leading, n_wanted)
             eigenvalues, vectors = found.eigenvalues, found.vectors
-            trace_of_square = found.trace_of_square
+            row_squares = found.row_squares
         rank = int(np.sum(eigenvalues > trace * MIN_SHARE))
         if rank == 0:
             raise SampleError(
@@ -372,7 +444,7 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             )
         leading = eigenvalues[: min(rank, MAX_AUTO_COMPONENTS)]
         self.spectrum_ = leading / trace
-        spiked = SpikedModel.of(leading, trace, trace_of_square, n_samples, n_variants)
+        spiked = SpikedModel.of(leading, trace, float(row_squares.sum()), n_samples, n_variants)
         self.n_signal_ = spiked.n_signal
         self.n_structure_ = n_outstanding(leading, spiked.n_signal)
         if self.n_components == "auto":
@@ -380,9 +452,12 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         n_kept = min(n_components, rank)
         singular = np.sqrt(eigenvalues[:n_kept])
         basis = (vectors[:, :n_kept] / singular).astype(np.float32)
-        components = loadings(source, matrix, basis)
+        components, diagonal = loadings(source, matrix, basis)
         largest = components[np.arange(n_kept), np.abs(components).argmax(axis=1)]
         self.components_ = components * np.sign(largest)[:, None]
-        self.shrinkage_ = spiked.shrinkage(singular**2)
+        level, mixing = uneven_noise(
+            diagonal, row_squares, eigenvalues[:rank], vectors[:, :rank], spiked.n_signal
+        )
+        self.shrinkage_ = spiked.shrinkage(singular**2, level[:n_kept], mixing[:n_kept])
         self.explained_variance_ = singular**2 / (n_samples - 1)
         self.explained_variance_ratio_ = eigenvalues[:n_kept] / trace

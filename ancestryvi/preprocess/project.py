@@ -123,7 +123,7 @@ def place(
     in EIGENSOFT.
     """
     n_samples = len(source.sample_ids)
-    blocks = variant_blocks(n_samples, len(match.index))
+    blocks = variant_blocks(2 * n_samples, len(match.index))  # of float64
     scores, hashes, called = map_reduce(
         _Projection(match, mean, scale, components, hash_weights(len(match.index))),
         source,

@@ -21,6 +21,7 @@ KEEP_ALL = {
     "min_variant_call_rate": 0.0,
     "min_sample_call_rate": 0.0,
     "max_ld_r2": None,
+    "max_kinship": None,
 }
 """Quality control that leaves every polymorphic variant and every sample with a call."""
 
@@ -117,7 +118,7 @@ def test_real_genotypes_agree_with_double_precision(shared_data):
         samples=rng.choice(genotypes.n_samples, 400, replace=False),
         variants=np.sort(rng.choice(genotypes.n_variants, 3000, replace=False)),
     )
-    model = GenotypePCA(10, max_ld_r2=None, min_maf=0)
+    model = GenotypePCA(10, max_ld_r2=None, min_maf=0, max_kinship=None)
     scores = model.fit_transform(genotypes)
     Z = scaled_in_double_precision(genotypes.dosages[:, model.kept_variants_])
     eigenvalues, vectors = np.linalg.eigh(Z @ Z.T)
@@ -289,12 +290,8 @@ def test_variants_are_filtered_then_thinned_then_described(make_genotypes, drift
         window_kb=30,
     )
     assert model.kept_variants_.tolist() == expected.tolist()
-    row = model.qc_.iloc[-1]
-    assert (row["step"], row["before"], row["kept"]) == (
-        "linked",
-        report.variants.sum(),
-        expected.sum(),
-    )
+    row = model.qc_.set_index("step").loc["linked"]
+    assert (row["before"], row["kept"]) == (report.variants.sum(), expected.sum())
     assert row["dropped"] == row["before"] - row["kept"] > 50
     assert row["detail"] == "r2 above 0.3 with a kept variant within 30 kb"
     kept = genotypes.variants[expected].reset_index(drop=True)
@@ -320,12 +317,13 @@ def test_linkage_is_judged_among_the_samples_that_are_fitted(make_genotypes):
 def test_a_matrix_is_not_thinned_and_the_account_says_so(complete, make_genotypes):
     proxies = np.repeat(complete, 2, axis=1)
     by_matrix = GenotypePCA(n_components=2).fit(proxies)
-    assert by_matrix.qc_.iloc[-1]["detail"] == "skipped: variants have no positions"
+    linked = by_matrix.qc_.set_index("step").loc["linked"]
+    assert linked["detail"] == "skipped: variants have no positions"
     not_asked = GenotypePCA(n_components=2, max_ld_r2=None).fit(make_genotypes(proxies))
-    assert not_asked.qc_.iloc[-1]["detail"] == "skipped: not asked for"
+    linked = not_asked.qc_.set_index("step").loc["linked"]
+    assert linked["detail"] == "skipped: not asked for"
     for model in (by_matrix, not_asked):
-        row = model.qc_.iloc[-1]
-        assert row["step"] == "linked"
+        row = model.qc_.set_index("step").loc["linked"]
         assert row["before"] == row["kept"] == model.kept_variants_.sum()
         assert row["dropped"] == 0
 
@@ -417,6 +415,8 @@ def test_parameters_are_kept_as_given_and_cloned():
         "ld_window_kb": 250.0,
         "min_hwe_p": 1e-6,
         "solver": "exact",
+        "max_kinship": 0.2,
+        "long_range_ld": "GRCh38",
     }
     model = GenotypePCA(**options)
     assert model.get_params() == options

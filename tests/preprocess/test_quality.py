@@ -1,3 +1,4 @@
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -8,7 +9,7 @@ from ancestryvi.exceptions import NoVariantsError, SampleError
 from ancestryvi.genotypes import Genotypes
 from ancestryvi.preprocess import passes, quality_control
 from ancestryvi.preprocess.passes import variant_blocks
-from ancestryvi.preprocess.quality import QC_COLUMNS, count_calls
+from ancestryvi.preprocess.quality import QC_COLUMNS, count_calls, hwe_p
 
 LENIENT = {
     "min_maf": 0.0,
@@ -366,6 +367,49 @@ def test_alleles_are_counted_among_the_samples_that_are_fitted(make_genotypes):
     assert not report.samples[19]
     assert not report.variants[0]
     assert dropped_by(report, "monomorphic") == 1
+
+
+def test_equilibrium_is_tested_exactly():
+    """By enumerating the ways to pair alleles: n! / (AA! Aa! aa!) 2^Aa of them."""
+    for n, alt, het in [(10, 7, 5), (10, 7, 1), (25, 20, 0), (25, 20, 20), (6, 6, 4), (9, 0, 0)]:
+        ways = {}
+        for h in range(alt % 2, min(alt, 2 * n - alt) + 1, 2):
+            hom = (alt - h) // 2
+            pairings = math.factorial(n) * 2**h
+            ways[h] = Fraction(pairings, math.prod(map(math.factorial, (hom, h, n - hom - h))))
+        total = sum(ways.values())
+        expected = sum(w for w in ways.values() if w <= ways[het]) / total
+        found = hwe_p(np.array([n]), np.array([alt]), np.array([het]))
+        assert found[0] == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_equilibrium_is_no_filter_unless_asked_for(make_genotypes):
+    column = np.repeat([0, 2], 20)  # two populations, each fixed
+    mixed = np.tile([0, 1, 1, 2], 10)
+    genotypes = make_genotypes(np.column_stack([column, mixed]))
+    report = quality_control(genotypes, **LENIENT)
+    assert report.variants.all()
+    assert "Hardy-Weinberg" not in set(report.table["step"])
+    report = quality_control(genotypes, **LENIENT, min_hwe_p=1e-6)
+    assert report.variants.tolist() == [False, True]
+    assert dropped_by(report, "Hardy-Weinberg") == 1
+
+
+@pytest.mark.parametrize("dropped", [0, 1, 3])
+def test_genotypes_without_gaps_are_read_once(make_genotypes, monkeypatch, dropped):
+    alt = ["C,T"] * dropped + ["G"] * (40 - dropped)
+    dosages = np.random.default_rng(0).binomial(2, 0.5, size=(30, 40))
+    read = []
+    original = Genotypes.read_dosages
+    monkeypatch.setattr(
+        Genotypes, "read_dosages", lambda g, c: read.append(len(c)) or original(g, c)
+    )
+    quality_control(make_genotypes(dosages, alt=alt))
+    assert sum(read) == 40
+    dosages[3, dropped:4] = -1
+    read.clear()
+    quality_control(make_genotypes(dosages, alt=alt), min_variant_call_rate=0.5)
+    assert sum(read) == 40  # the variants with gaps are all kept
 
 
 # ---- errors ------------------------------------------------------------------------------------
