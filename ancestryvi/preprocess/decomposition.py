@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 from scipy.linalg.blas import ssyrk
 from scipy.sparse.linalg import eigsh
+from threadpoolctl import threadpool_limits
 
 from ancestryvi.genotypes.source import IndexedDosages
 from ancestryvi.preprocess.passes import add, map_reduce, read_samples, variant_blocks
@@ -245,7 +246,7 @@ def block_krylov(
         span, image = basis[:, : here.stop], images[:, : here.stop]
         small[: here.stop, here] = span.T @ images[:, here]
         small[here, : here.stop] = small[: here.stop, here].T
-        values, weights = np.linalg.eigh(small[: here.stop, : here.stop])
+        values, weights = small_eigh(small[: here.stop, : here.stop])
         values, weights = values[::-1][:n_leading], weights[:, ::-1][:, :n_leading]
         vectors = span @ weights
         turned = image @ weights
@@ -273,8 +274,18 @@ def orthonormal(block: NDArray[np.float64]) -> NDArray[np.float64]:
     ----------
     Stathopoulos and Wu (2002), SIAM Journal on Scientific Computing 23(6):2165-2182 (SVQB).
     """
-    values, vectors = np.linalg.eigh(block.T @ block)
+    values, vectors = small_eigh(block.T @ block)
     return block @ (vectors / np.sqrt(np.maximum(values, 1e-15 * values[-1])))
+
+
+def small_eigh(
+    matrix: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Eigenpairs of a matrix of a few hundred rows, on one core: on a machine that is busy, threads
+    that wait for each other take twenty times as long."""
+    with threadpool_limits(1, user_api="blas"):
+        values, vectors = np.linalg.eigh(matrix)
+    return values, vectors
 
 
 def randomised_eigenpairs(
