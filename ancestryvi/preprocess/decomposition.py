@@ -246,7 +246,7 @@ def block_krylov(
         span, image = basis[:, : here.stop], images[:, : here.stop]
         small[: here.stop, here] = span.T @ images[:, here]
         small[here, : here.stop] = small[: here.stop, here].T
-        values, weights = small_eigh(small[: here.stop, : here.stop])
+        values, weights = np.linalg.eigh(small[: here.stop, : here.stop])
         values, weights = values[::-1][:n_leading], weights[:, ::-1][:, :n_leading]
         vectors = span @ weights
         turned = image @ weights
@@ -274,18 +274,8 @@ def orthonormal(block: NDArray[np.float64]) -> NDArray[np.float64]:
     ----------
     Stathopoulos and Wu (2002), SIAM Journal on Scientific Computing 23(6):2165-2182 (SVQB).
     """
-    values, vectors = small_eigh(block.T @ block)
+    values, vectors = np.linalg.eigh(block.T @ block)
     return block @ (vectors / np.sqrt(np.maximum(values, 1e-15 * values[-1])))
-
-
-def small_eigh(
-    matrix: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Eigenpairs of a matrix of a few hundred rows, on one core: on a machine that is busy, threads
-    that wait for each other take twenty times as long."""
-    with threadpool_limits(1, user_api="blas"):
-        values, vectors = np.linalg.eigh(matrix)
-    return values, vectors
 
 
 def randomised_eigenpairs(
@@ -312,7 +302,10 @@ def randomised_eigenpairs(
         )
         return total.astype(np.float64, copy=False)
 
-    return block_krylov(multiply, n_samples, n_leading, n_wanted)
+    # What happens between the passes is little, and on a machine that is busy threads that wait for
+    # each other would take many times as long; passes set their own number.
+    with threadpool_limits(1, user_api="blas"):
+        return block_krylov(multiply, n_samples, n_leading, n_wanted)
 
 
 @dataclass(frozen=True)
