@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -74,17 +75,67 @@ pca_options = [
         show_default=True,
         help="Distance within which --max-ld-r2 applies.",
     ),
+    click.option(
+        "--exclude-long-range-ld",
+        "long_range_ld",
+        type=click.Choice(["GRCh37", "GRCh38"]),
+        help="Leave out the human regions of long-range LD (MHC, LCT, inversions), in coordinates "
+        "of this build.",
+    ),
+    click.option(
+        "--min-hwe-p",
+        type=SHARE,
+        default=0.0,
+        show_default=True,
+        help="Smallest p-value of the test of Hardy-Weinberg equilibrium; off, since structure "
+        "breaks it.",
+    ),
+    click.option(
+        "--max-kinship",
+        type=click.FloatRange(0.0, 0.5),
+        default=0.0884,
+        show_default=True,
+        help="Of closer relatives only some take part in the fit; the others are placed on the "
+        "map. 0.0884 is the second degree; 0.5 fits all.",
+    ),
+    click.option(
+        "--pca-solver",
+        "solver",
+        type=click.Choice(["auto", "exact", "randomized"]),
+        default="auto",
+        show_default=True,
+        help="'auto' is exact up to 16,384 samples, then by random block-Krylov iteration.",
+    ),
 ]
+
+
+dask_option = click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Run the passes over the genotypes on a Dask cluster, such as tcp://scheduler:8786. Its "
+    "workers read the files by the same paths, and need formats with random access, so not VCF.",
+)
+
+
+@contextmanager
+def passes(address: str | None) -> Iterator[None]:
+    """Run the passes over genotypes on the cluster at this address, or here, with progress bars."""
+    from ancestryvi.preprocess.passes import connected, passes_on
+
+    with connected(address) as client, passes_on(client, progress=True):
+        yield
 
 
 def components(parameters: Mapping[str, Any]) -> Any:
     """The unfitted `GenotypePCA` that the options ask for."""
     from ancestryvi.preprocess import GenotypePCA
 
-    same = ("min_maf", "min_mac", "min_variant_call_rate", "min_sample_call_rate", "ld_window_kb")
+    same = ["min_maf", "min_mac", "min_variant_call_rate", "min_sample_call_rate", "ld_window_kb"]
+    same += ["long_range_ld", "min_hwe_p", "solver"]
     return GenotypePCA(
         parameters["n_pcs"],
         snvs_only=not parameters["keep_indels"],
+        max_kinship=parameters["max_kinship"] if parameters["max_kinship"] < 0.5 else None,
         max_ld_r2=parameters["max_ld_r2"] if parameters["max_ld_r2"] < 1 else None,
         **{name: parameters[name] for name in same},
     )

@@ -17,7 +17,7 @@ from ancestryvi.cli.common import (
     say,
     verb,
 )
-from ancestryvi.cli.components import IntOrAuto, components, pca_options
+from ancestryvi.cli.components import IntOrAuto, components, dask_option, passes, pca_options
 
 TUNING = frozenset(
     {
@@ -118,7 +118,7 @@ model_options = [
 @click.command()
 @click.argument("genotypes", nargs=-1, required=True, type=click.Path())
 @options(labels_options, out_option, force_option, input_option, filter_options)
-@options(model_options, pca_options)
+@options(model_options, pca_options, dask_option)
 @verb
 def embed(
     genotypes: tuple[str, ...],
@@ -153,7 +153,8 @@ def embed(
         )
         clock.lap("read")
         inputs = input_files(genotypes, labels, parameters)
-        _embed(method, cohort, inputs, parameters, staging, notes, clock)
+        with passes(parameters["dask"]):
+            _embed(method, cohort, inputs, parameters, staging, notes, clock)
     say(f"Wrote {out}; open {out}/report.html.")
 
 

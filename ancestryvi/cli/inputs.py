@@ -12,15 +12,13 @@ import pandas as pd
 from ancestryvi.cli.common import Notes, say
 from ancestryvi.exceptions import InputFormatError, LabelError
 from ancestryvi.genotypes import (
-    Genotypes,
     join_labels,
     open_source,
     read_genotypes,
     read_sample_table,
     read_scores,
 )
-from ancestryvi.genotypes.memory import size
-from ancestryvi.genotypes.source import is_indexed
+from ancestryvi.genotypes.source import IndexedDosages, is_indexed
 
 SELECTION = ("region", "samples", "variants")
 """Options that say what to read; see `filter_options`."""
@@ -35,7 +33,7 @@ class Cohort:
 
     Attributes
     ----------
-    data : Genotypes or DataFrame
+    data : Genotypes, another IndexedDosages (a file that is read by blocks) or DataFrame
         What an estimator is given.
     sample_ids : list of str
     labels : DataFrame of n_samples rows
@@ -44,7 +42,7 @@ class Cohort:
         The column to colour and score by.
     """
 
-    data: Genotypes | pd.DataFrame
+    data: IndexedDosages | pd.DataFrame
     sample_ids: list[str]
     labels: pd.DataFrame
     label_column: str | None
@@ -89,7 +87,7 @@ def read_cohort(
                 "are mapped without a label."
             )
     label_column = _choose_label(table, label_column, labels)
-    data: Genotypes | pd.DataFrame
+    data: Any
     if source.content == "scores":
         if len(paths) > 1:
             raise InputFormatError(
@@ -99,16 +97,18 @@ def read_cohort(
         data = read_scores(paths[0])
         say(f"Read {data.shape[0]:,} samples x {data.shape[1]} PC scores.")
     else:
+        files = f"{len(paths)} file{'s' if len(paths) > 1 else ''}"
         if is_indexed(source):
-            n_samples, n_variants = len(source.sample_ids), len(source.variants)
-            needed = size(n_samples * n_variants)
-            say(f"Reading {n_samples:,} samples x {n_variants:,} variants into {needed} of memory.")
-        data = read_genotypes(list(paths), progress=True, **kept)
-        share = data.n_missing / max(1, data.dosages.size)
-        say(
-            f"Read {data.n_samples:,} samples x {data.n_variants:,} variants from {len(paths)} "
-            f"file{'s' if len(paths) > 1 else ''}; {share:.2%} of calls are missing."
-        )
+            data = source
+            n_samples, n_variants = len(data.sample_ids), len(data.variants)
+            say(f"Found {n_samples:,} samples x {n_variants:,} variants in {files}.")
+        else:
+            data = read_genotypes(list(paths), progress=True, **kept)
+            share = data.n_missing / max(1, data.dosages.size)
+            say(
+                f"Read {data.n_samples:,} samples x {data.n_variants:,} variants from {files}; "
+                f"{share:.2%} of calls are missing."
+            )
     return Cohort(data, list(source.sample_ids), table, label_column)
 
 

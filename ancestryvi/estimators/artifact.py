@@ -20,7 +20,7 @@ SCALARS = ("input_", "elbo_", "n_iter_", "n_features_in_")
 """Those that the estimator has."""
 
 ARRAYS = ("embedding_", "_codes")
-PCA_SCALARS = ("n_features_in_", "n_signal_", "n_structure_")
+PCA_SCALARS = ("n_features_in_", "n_signal_", "n_structure_", "solver_")
 PCA_ARRAYS = (
     "components_",
     "explained_variance_",

@@ -9,8 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ancestryvi.exceptions import InputFormatError
-from ancestryvi.genotypes.container import UNKNOWN_CONTIG, Genotypes
+from ancestryvi.genotypes.container import UNKNOWN_CONTIG
 from ancestryvi.genotypes.dosage import MISSING
+from ancestryvi.genotypes.source import IndexedDosages
 
 STATUSES = ("same", "flipped", "strand", "strand_flipped", "ambiguous", "absent")
 """What can become of a reference variant; of several candidates the leftmost wins."""
@@ -64,13 +65,13 @@ class VariantMatch:
         return counts | {"same_palindromic": int(same_palindromic)}
 
     def aligned_dosages(
-        self, genotypes: Genotypes, variants: slice = slice(None)
+        self, genotypes: IndexedDosages, variants: slice = slice(None)
     ) -> NDArray[np.int8]:
         """Bring the dosages of the other data set into the order and alleles of the reference.
 
         Parameters
         ----------
-        genotypes : Genotypes
+        genotypes : Genotypes or another IndexedDosages
             The other data set.
         variants : slice, optional
             The reference variants wanted; all when left out. Blocks keep memory bounded.
@@ -83,8 +84,9 @@ class VariantMatch:
         """
         index, flip = self.index[variants], self.flip[variants]
         present = index >= 0
-        aligned = np.full((len(index), genotypes.n_samples), MISSING, dtype=np.int8)
-        aligned[present] = genotypes.dosages.T[index[present]]
+        aligned = np.full((len(index), len(genotypes.sample_ids)), MISSING, dtype=np.int8)
+        columns, place = np.unique(index[present], return_inverse=True)
+        aligned[present] = genotypes.read_dosages(columns).T[place]
         swapped = aligned[flip]
         aligned[flip] = np.where(swapped == MISSING, MISSING, 2 - swapped)
         return aligned.T

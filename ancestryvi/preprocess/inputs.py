@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_array
 
-from ancestryvi.genotypes import Genotypes, read_genotypes
+from ancestryvi.genotypes import Genotypes, open_source, read_genotypes
+from ancestryvi.genotypes.source import IndexedDosages, is_indexed
 
 
 def is_path(X: Any) -> bool:
@@ -66,9 +67,27 @@ def as_genotypes(X: Any) -> Genotypes:
     return Genotypes.from_dosages(check_array(X, ensure_all_finite=False), sample_ids)
 
 
+def as_indexed(X: Any) -> IndexedDosages:
+    """Dosages that can be read in part: an indexed file stays on disk, anything else is read.
+
+    Parameters
+    ----------
+    X : IndexedDosages, or as for `as_genotypes`
+
+    Raises
+    ------
+    InputFormatError, TypeError, ValueError
+        As `as_genotypes`.
+    """
+    if is_path(X):
+        source = open_source(X, "dosages")
+        return source if is_indexed(source) else read_genotypes(X)
+    return X if is_indexed(X) else as_genotypes(X)
+
+
 def kind_of_input(X: Any) -> str:
     """What `input="auto"` takes X for."""
-    if isinstance(X, Genotypes) or is_path(X):
+    if is_indexed(X) or is_path(X):
         return "genotypes"
     return "genotypes" if looks_like_dosages(X.X if is_anndata(X) else X) else "features"
 

@@ -8,21 +8,34 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.linalg import eigh
-from scipy.linalg.blas import ssyrk
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ancestryvi.exceptions import InputFormatError, SampleError
-from ancestryvi.genotypes import Genotypes
 from ancestryvi.genotypes.alleles import VariantMatch
-from ancestryvi.preprocess.inputs import as_genotypes, is_path
+from ancestryvi.genotypes.source import IndexedDosages
+from ancestryvi.preprocess.decomposition import (
+    EXACT_BYTES,
+    ScaledDosages,
+    leading_eigenpairs,
+    loadings,
+    randomised_eigenpairs,
+    relationship_matrix,
+)
+from ancestryvi.preprocess.inputs import as_indexed, is_path
+from ancestryvi.preprocess.kinship import (
+    LEAST_VARIANTS,
+    MOST_SAMPLES,
+    largest_unrelated,
+    related_pairs,
+)
 from ancestryvi.preprocess.ld import locate_unlinked
-from ancestryvi.preprocess.project import align, fingerprints, least_squares_scores
-from ancestryvi.preprocess.quality import QualityReport, quality_control, variant_blocks
-from ancestryvi.preprocess.scaling import patterson_parameters, patterson_scale
-from ancestryvi.preprocess.spectrum import SpikedModel, n_outstanding
+from ancestryvi.preprocess.long_range_ld import REGIONS, in_long_range_ld
+from ancestryvi.preprocess.project import align, fingerprints, place
+from ancestryvi.preprocess.quality import QualityReport, count_calls, quality_control
+from ancestryvi.preprocess.scaling import patterson_parameters
+from ancestryvi.preprocess.spectrum import SpikedModel, n_outstanding, uneven_noise
 
 MIN_AUTO_COMPONENTS = 2
 MAX_AUTO_COMPONENTS = 50
@@ -32,13 +45,16 @@ MIN_SHARE = 1e-6
 """Share of the variance below which a component is rounding: sums of float32 products are exact to
 a few times 1e-7."""
 
+SOLVERS = ("auto", "exact", "randomized")
+
 
 class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Principal components of genotypes: quality control, LD thinning, Patterson scaling, PCA.
 
-    Exact, from the n x n relationship matrix accumulated over blocks of variants; the scaled
-    matrix of all variants is never held. Scores are U S and loadings have length 1, so that scores
-    are the scaled dosages times the loadings. Missing calls count as the variant's mean.
+    Everything is done by passes over blocks of variants (`preprocess.passes`): a file with random
+    access, such as a PLINK .bed, is never held whole, and neither is the scaled matrix of any.
+    Scores are U S and loadings have length 1, so that scores are the scaled dosages times the
+    loadings. Missing calls count as the variant's mean.
 
     Parameters
     ----------
@@ -56,11 +72,28 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Samples with less are kept out of the fit; `transform` places them like new ones.
     snvs_only : bool, default=True
         Leave out insertions, deletions and symbolic alleles.
+    min_hwe_p : float, default=0
+        Smallest p-value of the exact test of Hardy-Weinberg equilibrium. Off, because structure
+        itself breaks the equilibrium, and most at the variants that show it.
     max_ld_r2 : float or None, default=0.2
         Variants are thinned until no two within `ld_window_kb` exceed this squared correlation;
         None keeps them all. Variants without a position (a bare matrix) are not thinned.
     ld_window_kb : float, default=500
         Distance within which variants are compared, in thousands of base pairs.
+    long_range_ld : {"GRCh37", "GRCh38"} or None, default=None
+        Leave out the regions of the human genome whose linkage disequilibrium reaches over
+        megabases, in coordinates of this build (`preprocess.long_range_ld`). Off by default: the
+        build is not in the data, nor that they are human.
+    max_kinship : float or None, default=0.0884
+        Samples are set aside until no pair of those fitted has a larger KING-robust kinship;
+        0.0884 is the border of the second and third degree. They are placed like new samples.
+        Families make components of their own. Kinship takes 2,000 variants that are left, and is
+        not computed of fewer, or of more than 16,384 samples; the account says so. None fits all.
+    solver : {"auto", "exact", "randomized"}, default="auto"
+        "exact" makes the relationship matrix, whose memory grows with the square of the number of
+        samples and whose time does too. "randomized" never forms it: block-Krylov iteration, at
+        most 8 passes over the genotypes, in memory and time proportional to the samples. "auto" is
+        exact as long as the matrix fits 2 GiB, which is up to 16,384 samples.
 
     Attributes
     ----------
@@ -89,6 +122,8 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Share of the variants that passed quality control that are called.
     qc_ : DataFrame
         The account of every filter: scope, step, before, dropped, kept, detail.
+    solver_ : str
+        The solver that was used.
     n_signal_ : int
         Number of components, of the first 50, that are at least half signal.
     n_structure_ : int
@@ -126,8 +161,12 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         min_variant_call_rate: float = 0.95,
         min_sample_call_rate: float = 0.9,
         snvs_only: bool = True,
+        min_hwe_p: float = 0.0,
         max_ld_r2: float | None = 0.2,
         ld_window_kb: float = 500.0,
+        long_range_ld: str | None = None,
+        max_kinship: float | None = 0.0884,
+        solver: str = "auto",
     ) -> None:
         self.n_components = n_components
         self.min_maf = min_maf
@@ -135,8 +174,12 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.min_variant_call_rate = min_variant_call_rate
         self.min_sample_call_rate = min_sample_call_rate
         self.snvs_only = snvs_only
+        self.min_hwe_p = min_hwe_p
         self.max_ld_r2 = max_ld_r2
         self.ld_window_kb = ld_window_kb
+        self.long_range_ld = long_range_ld
+        self.max_kinship = max_kinship
+        self.solver = solver
 
     def fit(self, X: Any, y: Any = None) -> GenotypePCA:
         """Choose variants and samples, and compute the components.
@@ -144,7 +187,8 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Parameters
         ----------
         X : ndarray, DataFrame, AnnData or Genotypes of shape (n_samples, n_variants), or path(s)
-            Dosages 0, 1, 2; -1 or NaN marks a missing call.
+            Dosages 0, 1, 2; -1 or NaN marks a missing call. Also an open source with random
+            access (`genotypes.source.IndexedDosages`), such as `open_source("cohort.bed")`.
         y : ignored
 
         Returns
@@ -158,40 +202,49 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         InputFormatError
             If X holds something other than dosages.
         ValueError
-            If `n_components` is neither "auto" nor an int of at least 1.
+            If `n_components` is neither "auto" nor an int of at least 1, or `solver` is unknown.
         TypeError, ValueError
             If X is no dense numeric matrix.
         """
-        n_components = self._requested_components()
-        genotypes = as_genotypes(X)
-        columns = X if isinstance(X, pd.DataFrame) else genotypes.dosages
+        self._check_parameters()
+        source = as_indexed(X)
+        shape = (len(source.sample_ids), len(source.variants))
+        columns = X if isinstance(X, pd.DataFrame) else np.broadcast_to(np.int8(0), shape)
         validate_data(self, columns, skip_check_array=True)
         report = quality_control(
-            genotypes,
+            source,
             min_maf=self.min_maf,
             min_mac=self.min_mac,
             min_variant_call_rate=self.min_variant_call_rate,
             min_sample_call_rate=self.min_sample_call_rate,
             snvs_only=self.snvs_only,
+            min_hwe_p=self.min_hwe_p,
         )
-        self._thin(genotypes, report)
+        self._leave_out_long_range(source, report)
+        self._thin(source, report)
+        self._set_aside_relatives(source, report)
         self.kept_variants_ = report.variants
         self.fit_samples_ = report.samples
         self.sample_call_rate_ = report.sample_call_rate
         self.qc_ = report.table
         frequency = report.frequency[report.variants]
-        self.variants_ = genotypes.variants.loc[report.variants].reset_index(drop=True)
+        self.variants_ = source.variants.loc[report.variants].reset_index(drop=True)
         self.variants_["frequency"] = frequency
         self.mean_, self.scale_ = patterson_parameters(frequency)
-        fitted = genotypes.select(samples=report.samples)
-        match = align(self.variants_, fitted, self.kept_variants_)
-        self.fingerprints_ = fingerprints(fitted, match)
-        self._decompose(genotypes.dosages[np.ix_(report.samples, report.variants)], n_components)
+        matrix = ScaledDosages(
+            np.flatnonzero(report.variants),
+            np.flatnonzero(report.samples),
+            self.mean_,
+            self.scale_,
+        )
+        self._decompose(source, matrix, report.counts.total_variance(report.variants))
+        match = align(self.variants_, source, self.kept_variants_)
+        self.fingerprints_ = fingerprints(source, match)[report.samples]
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float64]:
-        """Fit, and return the scores of the same samples; files are read once."""
-        data = as_genotypes(X) if is_path(X) else X
+        """Fit, and return the scores of the same samples."""
+        data = as_indexed(X) if is_path(X) else X
         return self.fit(data).transform(data)
 
     def transform(self, X: Any) -> NDArray[np.float64]:
@@ -244,16 +297,16 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             As `transform`.
         """
         check_is_fitted(self)
-        genotypes = as_genotypes(X)
+        source = as_indexed(X)
         if isinstance(X, np.ndarray | pd.DataFrame):
             try:
                 validate_data(self, X, reset=False, skip_check_array=True)
             except ValueError as error:
                 raise InputFormatError(str(error)) from error
-        match = align(self.variants_, genotypes, self.kept_variants_)
-        scores = least_squares_scores(genotypes, match, self.mean_, self.scale_, self.components_)
-        is_new = ~np.isin(fingerprints(genotypes, match), self.fingerprints_)
-        scores[is_new] /= self.shrinkage_
+        match = align(self.variants_, source, self.kept_variants_)
+        placed = place(source, match, self.mean_, self.scale_, self.components_, self.fingerprints_)
+        scores = placed.scores
+        scores[~np.isin(placed.fingerprints, self.fingerprints_)] /= self.shrinkage_
         return scores, match
 
     def __sklearn_tags__(self) -> Tags:
@@ -282,22 +335,44 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             f"Got {self.n_components!r} instead."
         )
 
-    def _thin(self, genotypes: Genotypes, report: QualityReport) -> None:
+    def _check_parameters(self) -> None:
+        """Raise ValueError for a parameter that no data can make valid."""
+        self._requested_components()
+        choices = {"solver": SOLVERS, "long_range_ld": (None, *REGIONS)}
+        for name, among in choices.items():
+            value = getattr(self, name)
+            if value not in among:
+                raise ValueError(
+                    f"The {name!r} parameter of GenotypePCA must be one of "
+                    f"{', '.join(map(str, among))}. Got {value!r} instead."
+                )
+
+    def _leave_out_long_range(self, source: IndexedDosages, report: QualityReport) -> None:
+        """Remove variants of regions that thinning by windows does not thin."""
+        if self.long_range_ld is not None:
+            report.drop_variants(
+                "long-range LD",
+                in_long_range_ld(source.variants, self.long_range_ld),
+                f"in one of {len(REGIONS[self.long_range_ld])} regions of {self.long_range_ld}",
+                "Check the build, or leave out --exclude-long-range-ld (long_range_ld).",
+            )
+
+    def _thin(self, source: IndexedDosages, report: QualityReport) -> None:
         """Remove linked variants among those that passed."""
-        position = genotypes.variants["position"].to_numpy()
-        placed = np.flatnonzero(report.variants & (position > 0))
+        placed = np.flatnonzero(report.variants & (source.variants["position"].to_numpy() > 0))
         if self.max_ld_r2 is None or len(placed) == 0:
             reason = "not asked for" if self.max_ld_r2 is None else "variants have no positions"
             n_passed = int(report.variants.sum())
             report.rows.append(("variants", "linked", n_passed, 0, n_passed, f"skipped: {reason}"))
             return
         unlinked = locate_unlinked(
-            genotypes.dosages[np.ix_(report.samples, placed)],
-            genotypes.variants.iloc[placed],
+            source,
+            samples=None if report.samples.all() else np.flatnonzero(report.samples),
+            columns=placed,
             max_r2=self.max_ld_r2,
             window_kb=self.ld_window_kb,
         )
-        linked = np.zeros(genotypes.n_variants, bool)
+        linked = np.zeros(len(report.variants), bool)
         linked[placed[~unlinked]] = True
         report.drop_variants(
             "linked",
@@ -306,25 +381,70 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             "Raise --max-ld-r2 (max_ld_r2).",
         )
 
-    def _decompose(self, dosages: NDArray[np.int8], n_components: int) -> None:
-        """Eigenvectors of the relationship matrix, and from them the loadings."""
-        n_samples, n_variants = dosages.shape
-        gram = relationship_matrix(dosages, self.mean_, self.scale_)
-        total, total_square = float(np.trace(gram)), float(np.vdot(gram, gram))
-        n_leading = min(max(n_components, MAX_AUTO_COMPONENTS), n_samples)
-        eigenvalues, vectors = eigh(
-            gram, subset_by_index=[n_samples - n_leading, n_samples - 1], overwrite_a=True
+    def _set_aside_relatives(self, source: IndexedDosages, report: QualityReport) -> None:
+        """Keep relatives out of the fit, and judge again whether variants vary without them."""
+        samples, columns = np.flatnonzero(report.samples), np.flatnonzero(report.variants)
+        skipped = None
+        if self.max_kinship is None:
+            skipped = "not asked for"
+        elif len(columns) < LEAST_VARIANTS:
+            skipped = f"{len(columns)} variants, and {LEAST_VARIANTS} are needed"
+        elif len(samples) > MOST_SAMPLES:
+            skipped = f"{len(samples)} samples, and at most {MOST_SAMPLES} are compared"
+        if skipped is not None or self.max_kinship is None:
+            n = len(samples)
+            report.rows.append(("samples", "related", n, 0, n, f"skipped ({skipped})"))
+            return
+        pairs, _ = related_pairs(source, samples, columns, self.max_kinship)
+        related = np.zeros(len(report.samples), bool)
+        related[samples[largest_unrelated(pairs, report.sample_call_rate[samples])]] = True
+        report.set_aside_samples(
+            "related",
+            related,
+            f"kinship above {self.max_kinship:g} with a fitted sample; placed on the map, not "
+            "fitted",
+            "Raise --max-kinship (max_kinship).",
+            source.sample_ids,
         )
-        eigenvalues, vectors = eigenvalues[::-1], vectors[:, ::-1]
-        rank = int(np.sum(eigenvalues > total * MIN_SHARE))
+        if related.any():
+            gone = count_calls(source, related, report.variants)
+            report.counts = report.counts.without(gone, report.variants)
+            report.frequency = report.counts.frequency
+            minor = np.minimum(report.counts.alt, 2 * report.counts.called - report.counts.alt)
+            report.drop_variants(
+                "monomorphic without relatives",
+                minor == 0,
+                "one allele only",
+                "Raise --max-kinship (max_kinship).",
+            )
+
+    def _decompose(self, source: IndexedDosages, matrix: ScaledDosages, trace: float) -> None:
+        """Eigenvectors of the relationship matrix, and from them the loadings."""
+        n_samples, n_variants = matrix.shape
+        n_components = self._requested_components()
+        n_leading = min(max(n_components, MAX_AUTO_COMPONENTS), n_samples)
+        self.solver_ = self.solver
+        if self.solver == "auto":
+            self.solver_ = "exact" if 8 * n_samples**2 <= EXACT_BYTES else "randomized"
+        if self.solver_ == "exact":
+            gram = relationship_matrix(source, matrix)
+            row_squares = np.einsum("ij,ij->i", gram, gram)
+            eigenvalues, vectors = leading_eigenpairs(gram, n_leading)
+            del gram
+        else:
+            n_wanted = min(n_components, n_leading)
+            found = randomised_eigenpairs(source, matrix, n_leading, n_wanted)
+            eigenvalues, vectors = found.eigenvalues, found.vectors
+            row_squares = found.row_squares
+        rank = int(np.sum(eigenvalues > trace * MIN_SHARE))
         if rank == 0:
             raise SampleError(
                 f"All {n_samples} samples have the same genotype at the {n_variants} variants "
                 "kept, so there is no component; check the input."
             )
         leading = eigenvalues[: min(rank, MAX_AUTO_COMPONENTS)]
-        self.spectrum_ = leading / total
-        spiked = SpikedModel.of(leading, total, total_square, n_samples, n_variants)
+        self.spectrum_ = leading / trace
+        spiked = SpikedModel.of(leading, trace, float(row_squares.sum()), n_samples, n_variants)
         self.n_signal_ = spiked.n_signal
         self.n_structure_ = n_outstanding(leading, spiked.n_signal)
         if self.n_components == "auto":
@@ -332,41 +452,12 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         n_kept = min(n_components, rank)
         singular = np.sqrt(eigenvalues[:n_kept])
         basis = (vectors[:, :n_kept] / singular).astype(np.float32)
-        components = np.empty((n_kept, n_variants), np.float32)
-        for block in variant_blocks(n_samples, n_variants):
-            scaled = patterson_scale(dosages[:, block], self.mean_[block], self.scale_[block])
-            components[:, block] = basis.T @ scaled
+        components, diagonal = loadings(source, matrix, basis)
         largest = components[np.arange(n_kept), np.abs(components).argmax(axis=1)]
         self.components_ = components * np.sign(largest)[:, None]
-        self.shrinkage_ = spiked.shrinkage(singular**2)
+        level, mixing = uneven_noise(
+            diagonal, row_squares, eigenvalues[:rank], vectors[:, :rank], spiked.n_signal
+        )
+        self.shrinkage_ = spiked.shrinkage(singular**2, level[:n_kept], mixing[:n_kept])
         self.explained_variance_ = singular**2 / (n_samples - 1)
-        self.explained_variance_ratio_ = eigenvalues[:n_kept] / total
-
-
-def relationship_matrix(
-    dosages: NDArray[np.int8], mean: NDArray[np.float64], scale: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Z Z' of the scaled dosages Z, by blocks of variants.
-
-    Products are single precision within a block and summed in double precision.
-
-    Parameters
-    ----------
-    dosages : ndarray of shape (n_samples, n_variants), int8
-    mean, scale : ndarray of shape (n_variants,)
-
-    Returns
-    -------
-    gram : ndarray of shape (n_samples, n_samples), float64
-    """
-    n_samples, n_variants = dosages.shape
-    gram = np.zeros((n_samples, n_samples))
-    for block in variant_blocks(n_samples, n_variants):
-        scaled = patterson_scale(dosages[:, block], mean[block], scale[block])
-        gram += ssyrk(1.0, scaled.T, trans=1, lower=0)
-    for start in range(0, n_samples, 1024):  # mirror the upper triangle, without a second matrix
-        stop = min(start + 1024, n_samples)
-        corner = gram[start:stop, start:stop]
-        corner[:] = np.triu(corner) + np.triu(corner, 1).T
-        gram[stop:, start:stop] = gram[start:stop, stop:].T
-    return gram
+        self.explained_variance_ratio_ = eigenvalues[:n_kept] / trace

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
+from dataclasses import dataclass
+from hashlib import shake_128
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.linalg import pinvh
+from scipy.sparse import csr_array
 
 from ancestryvi.exceptions import InputFormatError, OverlapError
-from ancestryvi.genotypes import Genotypes, match_variants
+from ancestryvi.genotypes import match_variants
 from ancestryvi.genotypes.alleles import VariantMatch
-from ancestryvi.preprocess.quality import variant_blocks
+from ancestryvi.genotypes.source import IndexedDosages
+from ancestryvi.preprocess.passes import BLOCK_BYTES, add, map_reduce, variant_blocks
 from ancestryvi.preprocess.scaling import patterson_scale
 
 MIN_OVERLAP = 0.5
 """Smallest share of a model's variants that new genotypes must have. Below it, scores rest on a
 sample of the genome that the model was not fitted on, and their error exceeds what a map shows."""
 
+MIN_CURVATURE = 1e-6
+"""Directions that the calls of a sample say so much less of than of others are left at 0."""
 
-def align(reference: pd.DataFrame, genotypes: Genotypes, kept: NDArray[np.bool_]) -> VariantMatch:
+
+def align(
+    reference: pd.DataFrame, genotypes: IndexedDosages, kept: NDArray[np.bool_]
+) -> VariantMatch:
     """Find the fitted variants among those of new genotypes.
 
     Parameters
     ----------
     reference : DataFrame of n_variants_kept rows
         The fitted variants.
-    genotypes : Genotypes
+    genotypes : IndexedDosages
     kept : ndarray of bool
         Which columns of the fitted genotypes `reference` holds: all that identifies the variants
         of a bare matrix, which has no positions.
@@ -40,9 +49,10 @@ def align(reference: pd.DataFrame, genotypes: Genotypes, kept: NDArray[np.bool_]
         If fewer than `MIN_OVERLAP` of the variants are usable.
     """
     if (genotypes.variants["contig"] == "unknown").all():
-        if genotypes.n_variants != len(kept):
+        n_variants = len(genotypes.variants)
+        if n_variants != len(kept):
             raise InputFormatError(
-                f"X has {genotypes.n_variants} features, but GenotypePCA is expecting {len(kept)} "
+                f"X has {n_variants} features, but GenotypePCA is expecting {len(kept)} "
                 "features as input: variants without positions need the fitted columns, in order."
             )
         index = np.flatnonzero(kept)
@@ -60,65 +70,174 @@ def align(reference: pd.DataFrame, genotypes: Genotypes, kept: NDArray[np.bool_]
     return match
 
 
-def least_squares_scores(
-    genotypes: Genotypes,
+@dataclass(frozen=True)
+class Placement:
+    """Samples on fitted components.
+
+    Attributes
+    ----------
+    scores : ndarray of shape (n_samples, n_components)
+        NaN for a sample without any call at the variants present.
+    fingerprints : ndarray of shape (n_samples,), uint64
+        See `fingerprints`.
+    """
+
+    scores: NDArray[np.float64]
+    fingerprints: NDArray[np.uint64]
+
+
+def place(
+    source: IndexedDosages,
     match: VariantMatch,
     mean: NDArray[np.float64],
     scale: NDArray[np.float64],
     components: NDArray[np.float32],
-) -> NDArray[np.float64]:
-    """Scores s that minimise |z - V s|^2 over the variants present, z the scaled dosages.
+    fitted: NDArray[np.uint64],
+) -> Placement:
+    """Scores s that minimise |z - V s|^2 over the calls of each sample, z the scaled dosages.
 
     With all variants present V has orthonormal columns and s = V'z, the ordinary PC scores. A
-    single missing call counts as the variant's mean; a sample without any call has no place.
+    variant that is absent, or a missing call of a new sample, counts for nothing, as in lsqproject
+    of smartpca, so that scores are not drawn towards 0 by what was not seen. In a sample that was
+    fitted a missing call counts as the mean, as it did in the fit: its scores are those it had.
+
+    It takes one pass over the genotypes, and a second where new samples have missing calls.
 
     Parameters
     ----------
-    genotypes : Genotypes
+    source : IndexedDosages
     match : VariantMatch
-        Which variant of `genotypes` each loading belongs to.
+        Which variant of `source` each loading belongs to.
     mean, scale : ndarray of shape (n_variants,)
     components : ndarray of shape (n_components, n_variants), float32
+    fitted : ndarray of uint64
+        Fingerprints of the fitted samples.
 
     Returns
     -------
-    scores : ndarray of shape (n_samples, n_components)
-        NaN for a sample without any call at the variants present.
+    placement : Placement
+
+    References
+    ----------
+    Patterson, Price and Reich (2006), PLoS Genetics 2(12):e190; the option lsqproject of smartpca
+    in EIGENSOFT.
     """
-    n_components, n_variants = components.shape
-    scores = np.zeros((genotypes.n_samples, n_components))
-    called = np.zeros(genotypes.n_samples, bool)
-    for block in variant_blocks(genotypes.n_samples, n_variants):
-        dosages = match.aligned_dosages(genotypes, block)
-        called |= (dosages >= 0).any(axis=1)
-        scaled = patterson_scale(dosages, mean[block], scale[block])
-        scores += scaled.astype(np.float64) @ components[:, block].T.astype(np.float64)
-    present = components[:, match.index >= 0].astype(np.float64)
-    if present.shape[1] < n_variants:
+    n_samples = len(source.sample_ids)
+    blocks = variant_blocks(2 * n_samples, len(match.index))  # of float64
+    scores, hashes, called = map_reduce(
+        _Projection(match, mean, scale, components, hash_weights(len(match.index))),
+        source,
+        blocks,
+        add,
+        name="placing samples",
+    )
+    here = match.index >= 0
+    present = components[:, here].astype(np.float64)
+    normal = present @ present.T
+    gappy = np.flatnonzero((called < here.sum()) & (called > 0) & ~np.isin(hashes, fitted))
+    if present.shape[1] < components.shape[1]:
         # The pseudo-inverse: fewer variants than components leave many solutions, it the shortest.
-        scores = scores @ pinvh(present @ present.T)
-    scores[~called] = np.nan
-    return scores
+        inverse = pinvh(normal)
+        complete = np.setdiff1d(np.arange(n_samples), gappy)
+        scores[complete] = scores[complete] @ inverse
+    if len(gappy):
+        absent = map_reduce(
+            _Gaps(match, components, gappy), source, blocks, add, name="missing calls"
+        )
+        upper = np.triu_indices(len(components))
+        step = max(1, BLOCK_BYTES // normal.nbytes)
+        for start in range(0, len(gappy), step):
+            rows = gappy[start : start + step]
+            seen = np.tile(normal, (len(rows), 1, 1))
+            seen[:, *upper] -= absent[start : start + step]
+            seen[:, *upper[::-1]] = seen[:, *upper]
+            solved = np.linalg.pinv(seen, rcond=MIN_CURVATURE, hermitian=True)
+            scores[rows] = (solved @ scores[rows][:, :, None])[:, :, 0]
+    scores[called == 0] = np.nan
+    return Placement(scores, hashes)
 
 
-def fingerprints(genotypes: Genotypes, match: VariantMatch) -> NDArray[np.uint64]:
+@dataclass(frozen=True)
+class _Projection:
+    """V'z, hash and number of calls of each sample, of a block of variants."""
+
+    match: VariantMatch
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    components: NDArray[np.float32]
+    weights: NDArray[np.uint8]
+
+    def __call__(self, source: IndexedDosages, block: slice) -> tuple[NDArray[Any], ...]:
+        calls = self.match.aligned_dosages(source, block)
+        scaled = patterson_scale(calls, self.mean[block], self.scale[block]).astype(np.float64)
+        scores = scaled @ self.components[:, block].T.astype(np.float64)
+        return scores, hash_calls(calls, self.weights[block]), (calls >= 0).sum(axis=1)
+
+
+@dataclass(frozen=True)
+class _Gaps:
+    """Sums of v v' over the missing calls of each sample, upper triangles, of a block."""
+
+    match: VariantMatch
+    components: NDArray[np.float32]
+    samples: NDArray[np.intp]
+
+    def __call__(self, source: IndexedDosages, block: slice) -> NDArray[np.float64]:
+        used = self.match.index[block] >= 0
+        calls = self.match.aligned_dosages(source, block)[self.samples][:, used]
+        vectors = self.components[:, block][:, used].T.astype(np.float64)
+        first, second = np.triu_indices(vectors.shape[1])
+        missing: Any = csr_array(calls < 0, dtype=np.float64)
+        sums = np.zeros((len(calls), len(first)))
+        step = max(1, BLOCK_BYTES // (8 * len(first)))
+        for start in range(0, len(vectors), step):
+            part = vectors[start : start + step]
+            sums += missing[:, start : start + step] @ (part[:, first] * part[:, second])
+        return sums
+
+
+def fingerprints(source: IndexedDosages, match: VariantMatch) -> NDArray[np.uint64]:
     """One number per sample, equal for samples with the same call at every variant matched.
 
     It tells whether a sample is one of those that components were fitted on, without keeping their
-    genotypes: 64 bits of a BLAKE2 hash of the dosages in the order and alleles of the model.
+    genotypes: the sum of calls times random 64-bit weights, modulo 2^64, in the order and alleles
+    of the model. Two samples that differ anywhere collide with a probability of at most 2^-62.
 
     Parameters
     ----------
-    genotypes : Genotypes
+    source : IndexedDosages
     match : VariantMatch
 
     Returns
     -------
     fingerprints : ndarray of shape (n_samples,), uint64
     """
-    hashes = [blake2b(digest_size=8) for _ in range(genotypes.n_samples)]
-    for block in variant_blocks(genotypes.n_samples, len(match.index)):
-        dosages = np.ascontiguousarray(match.aligned_dosages(genotypes, block))
-        for row, state in zip(dosages, hashes, strict=True):
-            state.update(row)
-    return np.array([int.from_bytes(state.digest()) for state in hashes], dtype=np.uint64)
+    blocks = variant_blocks(len(source.sample_ids), len(match.index))
+    function = _Fingerprints(match, hash_weights(len(match.index)))
+    return map_reduce(function, source, blocks, add, name="fingerprints")
+
+
+@dataclass(frozen=True)
+class _Fingerprints:
+    match: VariantMatch
+    weights: NDArray[np.uint8]
+
+    def __call__(self, source: IndexedDosages, block: slice) -> NDArray[np.uint64]:
+        return hash_calls(self.match.aligned_dosages(source, block), self.weights[block])
+
+
+def hash_weights(n_variants: int) -> NDArray[np.uint8]:
+    """Eight random bytes for each variant, the same always and everywhere."""
+    stream = shake_128(b"ancestryvi fingerprints").digest(8 * n_variants)
+    return np.frombuffer(stream, np.uint8).reshape(n_variants, 8)
+
+
+def hash_calls(calls: NDArray[np.int8], weights: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Sums of calls, from 0 for a missing one to 3, times 64-bit weights, modulo 2^64.
+
+    Each byte of the weights is summed by itself in single precision, which is exact below 2^24 and
+    so for 21,000 variants at once; blocks have fewer.
+    """
+    sums = (calls + np.int8(1)).astype(np.float32) @ weights.astype(np.float32)
+    places = np.arange(0, 64, 8, dtype=np.uint64)
+    return (sums.astype(np.uint64) << places).sum(axis=1, dtype=np.uint64)

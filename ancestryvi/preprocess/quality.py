@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import gammaln
 
 from ancestryvi.exceptions import NoVariantsError, SampleError
-from ancestryvi.genotypes import Genotypes
-
-BLOCK_BYTES = 64 * 2**20
-"""Working memory of one block of variants, in bytes of float32."""
+from ancestryvi.genotypes.source import IndexedDosages
+from ancestryvi.preprocess.passes import map_reduce, read_samples, variant_blocks
 
 QC_COLUMNS = ["scope", "step", "before", "dropped", "kept", "detail"]
 """Columns of the account of filters, ``qc.tsv``."""
 
 
-def variant_blocks(n_samples: int, n_variants: int) -> Iterator[slice]:
-    """Consecutive ranges of variants whose float32 matrix fits `BLOCK_BYTES`.
-
-    Examples
-    --------
-    >>> list(variant_blocks(2**20, 40))
-    [slice(0, 16, None), slice(16, 32, None), slice(32, 40, None)]
-    """
-    width = max(1, BLOCK_BYTES // (4 * max(1, n_samples)))
-    for start in range(0, n_variants, width):
-        yield slice(start, min(start + width, n_variants))
-
-
-@dataclass(frozen=True)
-class CallCounts:
-    """Called samples and ALT copies per variant, and called variants per sample."""
+class CallCounts(NamedTuple):
+    """Called samples, ALT copies and heterozygotes per variant, and called variants per sample."""
 
     called: NDArray[np.int64]
     alt: NDArray[np.int64]
+    het: NDArray[np.int64]
     called_per_sample: NDArray[np.int64]
 
     @property
@@ -45,34 +31,71 @@ class CallCounts:
         """ALT allele frequency among the calls, in [0, 1]; 0 where nothing is called."""
         return self.alt / (2.0 * np.maximum(self.called, 1))
 
+    def total_variance(self, variants: NDArray[np.bool_]) -> float:
+        """Sum of squares of the Patterson-scaled dosages of the chosen variants."""
+        called, alt, het = self.called[variants], self.alt[variants], self.het[variants]
+        p = self.frequency[variants]
+        return float(np.sum((2 * alt - het - called * (2 * p) ** 2) / (p * (1 - p))))
+
+    def without(self, others: CallCounts, variants: NDArray[np.bool_]) -> CallCounts:
+        """The counts per chosen variant less those of some of the samples."""
+        called, alt, het = (
+            np.where(variants, mine - theirs, 0)
+            for mine, theirs in zip(self[:3], others[:3], strict=True)
+        )
+        return CallCounts(called, alt, het, self.called_per_sample)
+
 
 def count_calls(
-    dosages: NDArray[np.int8], samples: NDArray[np.bool_], variants: NDArray[np.bool_]
+    source: IndexedDosages, samples: NDArray[np.bool_], variants: NDArray[np.bool_]
 ) -> CallCounts:
     """Count calls block by block over the chosen samples and variants.
 
-    Variants left out keep counts of 0; `called_per_sample` covers every sample.
+    Variants and samples left out keep counts of 0.
 
     Parameters
     ----------
-    dosages : ndarray of shape (n_samples, n_variants), int8
-        -1 marks a missing call.
+    source : IndexedDosages
     samples : ndarray of shape (n_samples,), bool
     variants : ndarray of shape (n_variants,), bool
     """
-    n_samples, n_variants = dosages.shape
-    called = np.zeros(n_variants, np.int64)
-    alt = np.zeros(n_variants, np.int64)
-    per_sample = np.zeros(n_samples, np.int64)
-    chosen = np.flatnonzero(variants)
-    for block in variant_blocks(n_samples, len(chosen)):
-        columns = chosen[block]
-        values = dosages[:, columns]
-        present = values >= 0
-        per_sample += present.sum(axis=1)
-        called[columns] = present[samples].sum(axis=0)
-        alt[columns] = np.where(present, values, 0)[samples].sum(axis=0, dtype=np.int64)
-    return CallCounts(called, alt, per_sample)
+    columns = np.flatnonzero(variants)
+    per_variant = np.zeros((3, len(variants)), np.int64)
+    per_sample = np.zeros(len(samples), np.int64)
+    if len(columns) and samples.any():
+        counter = _Counter(columns, None if samples.all() else np.flatnonzero(samples))
+        blocks = variant_blocks(int(samples.sum()), len(columns))
+        counts, gaps = map_reduce(counter, source, blocks, _join_counts, name="counting calls")
+        per_variant[:, columns] = np.concatenate(counts, axis=1)
+        per_sample[samples] = len(columns) - gaps
+    called, alt, het = per_variant
+    return CallCounts(called, alt, het, per_sample)
+
+
+@dataclass(frozen=True)
+class _Counter:
+    """Counts per variant of a block, in a list of one, and missing calls per sample."""
+
+    columns: NDArray[np.intp]
+    samples: NDArray[np.intp] | None
+
+    def __call__(
+        self, source: IndexedDosages, block: slice
+    ) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
+        calls = read_samples(source, self.columns[block], self.samples).T
+        missing = _count(calls < 0)
+        het, hom = _count(calls == 1), _count(calls == 2)
+        gaps = (calls[missing > 0] < 0).sum(axis=0)
+        return [np.stack([calls.shape[1] - missing, het + 2 * hom, het])], gaps
+
+
+def _count(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """True entries of each row; counting bits is several times as fast as summing."""
+    return np.bitwise_count(np.packbits(mask, axis=1)).sum(axis=1, dtype=np.int64)
+
+
+def _join_counts(total: Any, part: Any) -> Any:
+    return total[0] + part[0], total[1] + part[1]
 
 
 @dataclass
@@ -90,6 +113,8 @@ class QualityReport:
         Share of kept variants that are called, in [0, 1].
     frequency : ndarray of shape (n_variants,)
         ALT allele frequency among the samples kept, in [0, 1].
+    counts : CallCounts
+        Of the samples kept, at the variants that were left before allele counts were judged.
     table : DataFrame with the columns `QC_COLUMNS`
         One row per filter; within a scope, each row starts where the one before ended.
     """
@@ -98,6 +123,7 @@ class QualityReport:
     samples: NDArray[np.bool_]
     sample_call_rate: NDArray[np.float64]
     frequency: NDArray[np.float64]
+    counts: CallCounts
     rows: list[tuple[str, str, int, int, int, str]] = field(default_factory=list)
 
     @property
@@ -177,13 +203,14 @@ def is_duplicate(variants: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def quality_control(
-    genotypes: Genotypes,
+    genotypes: IndexedDosages,
     *,
     min_maf: float = 0.02,
     min_mac: int = 2,
     min_variant_call_rate: float = 0.95,
     min_sample_call_rate: float = 0.9,
     snvs_only: bool = True,
+    min_hwe_p: float = 0.0,
 ) -> QualityReport:
     """Choose the variants and samples for principal components; nothing is chosen by label.
 
@@ -191,9 +218,11 @@ def quality_control(
     then samples on the variants that are left, and allele counts on the samples that are left: one
     bad sample costs no variants, and the variants of one array in a merge cost no samples.
 
+    It takes one pass over the genotypes, and part of a second and third where calls are missing.
+
     Parameters
     ----------
-    genotypes : Genotypes
+    genotypes : Genotypes or another IndexedDosages
     min_maf : float, default=0.02
         Smallest minor allele frequency, in [0, 0.5].
     min_mac : int, default=2
@@ -204,6 +233,10 @@ def quality_control(
         Smallest share of kept variants called, in [0, 1], for a sample to take part in the fit.
     snvs_only : bool, default=True
         Leave out insertions, deletions and symbolic alleles.
+    min_hwe_p : float, default=0
+        Smallest p-value of the exact test of Hardy-Weinberg equilibrium (`hwe_p`). Off, because
+        structure itself breaks the equilibrium: the filter would take the variants that tell
+        populations apart. For a cohort of one population 1e-6 removes genotyping errors.
 
     Returns
     -------
@@ -218,6 +251,7 @@ def quality_control(
 
     Examples
     --------
+    >>> from ancestryvi import Genotypes
     >>> genotypes = Genotypes.from_dosages(np.array([[0, 2, 1], [1, 2, 0], [2, 2, 1]]))
     >>> report = quality_control(genotypes)
     >>> report.variants
@@ -226,8 +260,8 @@ def quality_control(
           scope         step  before  dropped  kept
     8  variants  monomorphic       3        1     2
     """
-    n_samples, n_variants = genotypes.n_samples, genotypes.n_variants
-    ids = genotypes.sample_ids
+    ids, table = genotypes.sample_ids, genotypes.variants
+    n_samples, n_variants = len(ids), len(table)
     if n_variants == 0:
         raise NoVariantsError("The genotypes hold no variant; check the input.")
     if n_samples < 2:
@@ -235,42 +269,43 @@ def quality_control(
             f"The genotypes hold {n_samples} sample, and principal components need at least 2. To "
             "place one sample on an existing map use `ancestryvi project`."
         )
+    counts = count_calls(genotypes, np.ones(n_samples, bool), np.ones(n_variants, bool))
     report = QualityReport(
         variants=np.ones(n_variants, bool),
         samples=np.ones(n_samples, bool),
         sample_call_rate=np.zeros(n_samples),
         frequency=np.zeros(n_variants),
+        counts=counts,
     )
     report.rows.append(("variants", "read", n_variants, 0, n_variants, ""))
-    counts = count_calls(genotypes.dosages, report.samples, report.variants)
+    called_per_sample = counts.called_per_sample
     report.rows.append(("samples", "read", n_samples, 0, n_samples, ""))
     report.set_aside_samples(
         "no calls",
-        counts.called_per_sample == 0,
+        called_per_sample == 0,
         "not one called variant",
         "Check that the calls are in the GT field and are not all './.'.",
         ids,
     )
     report.drop_variants(
         "multiallelic",
-        is_multiallelic(genotypes.variants),
+        is_multiallelic(table),
         "more than one ALT allele",
         "Split them with `bcftools norm -m-any`.",
     )
     if snvs_only:
         report.drop_variants(
             "not an SNV",
-            ~is_snv(genotypes.variants),
+            ~is_snv(table),
             "insertion, deletion or symbolic allele",
             "Keep them with --keep-indels (snvs_only=False).",
         )
     report.drop_variants(
         "duplicate",
-        is_duplicate(genotypes.variants),
+        is_duplicate(table),
         "same contig, position and alleles as an earlier record",
         "",
     )
-    counts = count_calls(genotypes.dosages, report.samples, report.variants)
     n_fit = int(report.samples.sum())
     report.drop_variants(
         "variant call rate",
@@ -278,8 +313,9 @@ def quality_control(
         f"called in less than {min_variant_call_rate:g} of {n_fit} samples",
         "Lower --min-variant-call-rate (min_variant_call_rate).",
     )
-    counts = count_calls(genotypes.dosages, report.samples, report.variants)
-    report.sample_call_rate = counts.called_per_sample / report.variants.sum()
+    called_per_sample = _called_at(genotypes, report.variants, counts, report.samples)
+    report.sample_call_rate = called_per_sample / report.variants.sum()
+    with_calls = report.samples.copy()
     report.set_aside_samples(
         "sample call rate",
         report.sample_call_rate < min_sample_call_rate,
@@ -287,8 +323,10 @@ def quality_control(
         "Lower --min-sample-call-rate (min_sample_call_rate).",
         ids,
     )
-    counts = count_calls(genotypes.dosages, report.samples, report.variants)
-    report.frequency = counts.frequency
+    counts = counts.without(
+        count_calls(genotypes, with_calls & ~report.samples, report.variants), report.variants
+    )
+    report.frequency, report.counts = counts.frequency, counts
     minor = np.minimum(counts.alt, 2 * counts.called - counts.alt)
     report.drop_variants(
         "monomorphic",
@@ -308,4 +346,66 @@ def quality_control(
         f"frequency below {min_maf:g}",
         "Lower --min-maf (min_maf).",
     )
+    if min_hwe_p > 0:
+        report.drop_variants(
+            "Hardy-Weinberg",
+            report.variants & (hwe_p(counts.called, counts.alt, counts.het) < min_hwe_p),
+            f"p below {min_hwe_p:g} in the exact test of equilibrium",
+            "Lower --min-hwe-p (min_hwe_p).",
+        )
     return report
+
+
+def _called_at(
+    source: IndexedDosages,
+    variants: NDArray[np.bool_],
+    counts: CallCounts,
+    samples: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    """Called variants per sample, of the chosen variants, told from the counts at all variants.
+
+    Only variants with gaps have to be read again: those chosen or the others, whichever are fewer.
+    The samples given are those with any call at all.
+    """
+    gaps = counts.called < samples.sum()
+    inside, outside = variants & gaps, ~variants & gaps
+    everyone = np.ones(len(samples), bool)
+    if inside.sum() < outside.sum():
+        called = count_calls(source, everyone, inside).called_per_sample
+        return called + np.where(samples, (variants & ~gaps).sum(), 0)
+    called = counts.called_per_sample - count_calls(source, everyone, outside).called_per_sample
+    return called - np.where(samples, (~variants & ~gaps).sum(), 0)
+
+
+def hwe_p(
+    called: NDArray[np.int64], alt: NDArray[np.int64], het: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """P-values of the exact test of Hardy-Weinberg equilibrium.
+
+    The probability, given the allele counts, of a number of heterozygotes that is at most as likely
+    as the one observed; 1 where nothing is called.
+
+    Parameters
+    ----------
+    called, alt, het : ndarray of shape (n_variants,)
+        Called samples, copies of ALT and heterozygotes of each variant.
+
+    References
+    ----------
+    Wigginton, Cutler and Abecasis (2005), American Journal of Human Genetics 76(5):887-893.
+
+    Examples
+    --------
+    >>> hwe_p(np.array([100, 100]), np.array([100, 100]), np.array([50, 0])).round(4)
+    array([1., 0.])
+    """
+    p = np.ones(len(called))
+    minor = np.minimum(alt, 2 * called - alt)
+    for j, (n, rare, observed) in enumerate(zip(called, minor, het, strict=True)):
+        hets = np.arange(rare % 2, rare + 1, 2)
+        hom_rare, hom_common = (rare - hets) // 2, n - (rare + hets) // 2
+        log = hets * np.log(2.0) - gammaln(hets + 1) - gammaln(hom_rare + 1)
+        log -= gammaln(hom_common + 1)
+        share = np.exp(log - log.max())
+        p[j] = share[share <= share[(observed - rare % 2) // 2] * (1 + 1e-9)].sum() / share.sum()
+    return p

@@ -63,6 +63,7 @@ def patterson_scale(
     """
     scaled = dosages.astype(np.float32)
     scaled -= mean.astype(np.float32)
-    scaled /= scale.astype(np.float32)
-    scaled[dosages < 0] = 0.0
+    scaled *= (1.0 / scale).astype(np.float32)
+    if dosages.size and dosages.min() < 0:
+        np.copyto(scaled, 0.0, where=dosages < 0)
     return scaled

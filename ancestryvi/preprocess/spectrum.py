@@ -166,16 +166,29 @@ class SpikedModel:
                 return cls(noise, ratio, count)
             count, noise = raised, left / n_left
 
-    def shrinkage(self, eigenvalues: NDArray[np.float64]) -> NDArray[np.float64]:
+    def shrinkage(
+        self,
+        eigenvalues: NDArray[np.float64],
+        level: NDArray[np.float64] | float = 1.0,
+        mixing: NDArray[np.float64] | float = 1.0,
+    ) -> NDArray[np.float64]:
         """How much smaller scores of new samples are than those of fitted ones, in (0, 1).
 
         A component partly follows the noise of the samples that it was computed from, which new
         samples do not share: their scores are l / (1 + l) as large. Below the edge of noise, where
         no l fits, the strength at the edge is taken.
 
+        Noise is not the same for all: under Patterson scaling by the frequencies of the whole
+        cohort, samples of a diverse population have more of it. To second order of perturbation, an
+        axis within that population rises over the noise level of its own samples, h times the mean,
+        and turns towards the others by how much the noise of its samples is correlated with theirs,
+        m times the mean: l solves (1 + l)(1 + g m / (h^2 l)) = eigenvalue / (h noise).
+
         Parameters
         ----------
         eigenvalues : ndarray of shape (n_components,)
+        level, mixing : ndarray of shape (n_components,), optional
+            h and m of each component, 1 on average; see `uneven_noise`.
 
         References
         ----------
@@ -188,10 +201,59 @@ class SpikedModel:
         >>> model.shrinkage(np.array([5.3125, 1.0])).round(3)
         array([0.8  , 0.333])
         """
-        excess = eigenvalues / self.noise - 1.0 - self.ratio
-        root = np.sqrt(np.maximum(excess**2 - 4.0 * self.ratio, 0.0))
-        strength = np.maximum((np.maximum(excess, 0.0) + root) / 2.0, np.sqrt(self.ratio))
+        ratio = self.ratio * mixing / np.square(level)
+        excess = eigenvalues / (self.noise * level) - 1.0 - ratio
+        root = np.sqrt(np.maximum(excess**2 - 4.0 * ratio, 0.0))
+        strength = np.maximum((np.maximum(excess, 0.0) + root) / 2.0, np.sqrt(ratio))
         return strength / (1.0 + strength)
+
+
+def uneven_noise(
+    diagonal: NDArray[np.float64],
+    row_squares: NDArray[np.float64],
+    eigenvalues: NDArray[np.float64],
+    vectors: NDArray[np.float64],
+    n_signal: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Noise of the samples that each component is made of, relative to that of all samples.
+
+    What the signal components leave of the relationship matrix is noise: on the diagonal its level
+    in each sample, beside it how much the noise of two samples is correlated by chance. A component
+    weighs the samples by its squared entries.
+
+    Parameters
+    ----------
+    diagonal, row_squares : ndarray of shape (n_samples,)
+        The diagonal of the relationship matrix, and the sums of squares of its rows.
+    eigenvalues : ndarray of shape (n_components,)
+    vectors : ndarray of shape (n_samples, n_components)
+        Of length 1.
+    n_signal : int
+        Leading components that are signal; those beyond n_components count as noise.
+
+    Returns
+    -------
+    level : ndarray of shape (n_components,)
+        Mean noise of the samples.
+    mixing : ndarray of shape (n_components,)
+        Mean sum of squares of their correlations with all others.
+
+    Examples
+    --------
+    >>> vectors = np.array([[0.0], [0.0], [0.5**0.5], [-(0.5**0.5)]])
+    >>> gram = np.diag([1.0, 1, 3, 3]) + 10 * vectors @ vectors.T
+    >>> level, mixing = uneven_noise(
+    ...     np.diag(gram), (gram**2).sum(axis=1), np.array([13.0]), vectors, 1
+    ... )
+    >>> level.round(2)
+    array([1.2])
+    """
+    weights = vectors**2
+    signal = weights[:, :n_signal]
+    noise = diagonal - signal @ eigenvalues[:n_signal]
+    beside = row_squares - signal @ eigenvalues[:n_signal] ** 2 - noise**2
+    beside = np.maximum(beside, 0.0)
+    return noise @ weights / noise.mean(), beside @ weights / max(beside.mean(), 1e-300)
 
 
 def signal_threshold(ratio: float) -> float:

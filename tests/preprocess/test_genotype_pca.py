@@ -1,3 +1,4 @@
+import os
 import tracemalloc
 
 import allel
@@ -10,7 +11,8 @@ from sklearn.preprocessing import StandardScaler
 
 from ancestryvi.exceptions import InputFormatError, NoVariantsError, SampleError
 from ancestryvi.genotypes import Genotypes, read_genotypes
-from ancestryvi.preprocess import GenotypePCA, pca, quality
+from ancestryvi.preprocess import GenotypePCA, passes, quality_control
+from ancestryvi.preprocess.decomposition import ScaledDosages, relationship_matrix
 from ancestryvi.preprocess.ld import locate_unlinked
 
 KEEP_ALL = {
@@ -19,6 +21,7 @@ KEEP_ALL = {
     "min_variant_call_rate": 0.0,
     "min_sample_call_rate": 0.0,
     "max_ld_r2": None,
+    "max_kinship": None,
 }
 """Quality control that leaves every polymorphic variant and every sample with a call."""
 
@@ -115,7 +118,7 @@ def test_real_genotypes_agree_with_double_precision(shared_data):
         samples=rng.choice(genotypes.n_samples, 400, replace=False),
         variants=np.sort(rng.choice(genotypes.n_variants, 3000, replace=False)),
     )
-    model = GenotypePCA(10, max_ld_r2=None, min_maf=0)
+    model = GenotypePCA(10, max_ld_r2=None, min_maf=0, max_kinship=None)
     scores = model.fit_transform(genotypes)
     Z = scaled_in_double_precision(genotypes.dosages[:, model.kept_variants_])
     eigenvalues, vectors = np.linalg.eigh(Z @ Z.T)
@@ -174,20 +177,23 @@ def test_the_counted_allele_plays_no_part(gappy, reference):
 
 @pytest.mark.parametrize("columns_at_once", [1, 7, 399, 400])
 def test_blocks_change_nothing(gappy, reference, monkeypatch, columns_at_once):
-    monkeypatch.setattr(quality, "BLOCK_BYTES", 4 * len(gappy) * columns_at_once)
+    monkeypatch.setattr(passes, "BLOCK_BYTES", 4 * len(gappy) * columns_at_once)
     scores = GenotypePCA(n_components=3, **KEEP_ALL).fit_transform(gappy)
     assert_same_scores(scores, reference)
 
 
 def test_memory_is_bounded_by_the_block(monkeypatch):
-    dosages = np.random.default_rng(5).binomial(2, 0.5, size=(50, 40_000)).astype(np.int8)
-    mean, scale = np.ones(40_000), np.full(40_000, 0.5)
-    monkeypatch.setattr(quality, "BLOCK_BYTES", 2**18)
+    dosages = np.random.default_rng(5).binomial(2, 0.5, size=(50, 80_000)).astype(np.int8)
+    genotypes = Genotypes.from_dosages(dosages)
+    matrix = ScaledDosages(np.arange(80_000), np.arange(50), np.ones(80_000), np.full(80_000, 0.5))
+    monkeypatch.setattr(passes, "BLOCK_BYTES", 2**18)
     tracemalloc.start()
-    pca.relationship_matrix(dosages, mean, scale)
+    relationship_matrix(genotypes, matrix)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 5 * 2**18 < dosages.size  # one byte each; scaled, they would take four times that
+    at_once = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    at_once = min(at_once, passes.MAX_THREADS)
+    assert peak < 5 * 2**18 * at_once  # of a matrix of 4 MB, scaled 16
 
 
 def test_memory_order_plays_no_part(gappy, reference):
@@ -197,7 +203,8 @@ def test_memory_order_plays_no_part(gappy, reference):
 
 def test_relationship_matrix_is_symmetric_and_that_of_the_definition(gappy):
     model = GenotypePCA(**KEEP_ALL).fit(gappy)
-    gram = pca.relationship_matrix(gappy, model.mean_, model.scale_)
+    matrix = ScaledDosages(np.arange(400), np.arange(42), model.mean_, model.scale_)
+    gram = relationship_matrix(Genotypes.from_dosages(gappy), matrix)
     Z = scaled_in_double_precision(gappy)
     np.testing.assert_array_equal(gram, gram.T)
     np.testing.assert_allclose(gram, Z @ Z.T, atol=1e-3)
@@ -258,8 +265,10 @@ def test_samples_that_are_set_aside_are_placed_but_not_fitted(complete, with_mis
     np.testing.assert_allclose(scores[2:44], without.transform(complete), atol=1e-4)
     np.testing.assert_allclose(scores[[0, 1, 44]], without.transform(poor), atol=1e-4)
     assert np.isnan(scores[45]).all()
-    distance = np.linalg.norm(scores[[0, 1, 44]] - scores[[2, 22, 43]], axis=1)
-    assert (distance < np.linalg.norm(scores[2] - scores[22])).all()  # near their complete selves
+    plain = scores[:, :2] * model.shrinkage_[:2]  # the two that separate the populations
+    plain[2:44] = scores[2:44, :2]
+    distance = np.linalg.norm(plain[[0, 1, 44]] - plain[[2, 22, 43]], axis=1)
+    assert (distance < np.linalg.norm(plain[2] - plain[22])).all()  # near their complete selves
 
 
 # ---- variants ----------------------------------------------------------------------------------
@@ -272,21 +281,17 @@ def test_variants_are_filtered_then_thinned_then_described(make_genotypes, drift
     dosages[:, 5] = 0
     genotypes = make_genotypes(dosages)
     model = GenotypePCA(n_components=2, max_ld_r2=0.3, ld_window_kb=30).fit(genotypes)
-    report = quality.quality_control(genotypes)
+    report = quality_control(genotypes)
     expected = report.variants.copy()
     expected[report.variants] = locate_unlinked(
-        dosages[:, report.variants],
-        genotypes.variants[report.variants],
+        genotypes,
+        columns=np.flatnonzero(report.variants),
         max_r2=0.3,
         window_kb=30,
     )
     assert model.kept_variants_.tolist() == expected.tolist()
-    row = model.qc_.iloc[-1]
-    assert (row["step"], row["before"], row["kept"]) == (
-        "linked",
-        report.variants.sum(),
-        expected.sum(),
-    )
+    row = model.qc_.set_index("step").loc["linked"]
+    assert (row["before"], row["kept"]) == (report.variants.sum(), expected.sum())
     assert row["dropped"] == row["before"] - row["kept"] > 50
     assert row["detail"] == "r2 above 0.3 with a kept variant within 30 kb"
     kept = genotypes.variants[expected].reset_index(drop=True)
@@ -312,12 +317,13 @@ def test_linkage_is_judged_among_the_samples_that_are_fitted(make_genotypes):
 def test_a_matrix_is_not_thinned_and_the_account_says_so(complete, make_genotypes):
     proxies = np.repeat(complete, 2, axis=1)
     by_matrix = GenotypePCA(n_components=2).fit(proxies)
-    assert by_matrix.qc_.iloc[-1]["detail"] == "skipped: variants have no positions"
+    linked = by_matrix.qc_.set_index("step").loc["linked"]
+    assert linked["detail"] == "skipped: variants have no positions"
     not_asked = GenotypePCA(n_components=2, max_ld_r2=None).fit(make_genotypes(proxies))
-    assert not_asked.qc_.iloc[-1]["detail"] == "skipped: not asked for"
+    linked = not_asked.qc_.set_index("step").loc["linked"]
+    assert linked["detail"] == "skipped: not asked for"
     for model in (by_matrix, not_asked):
-        row = model.qc_.iloc[-1]
-        assert row["step"] == "linked"
+        row = model.qc_.set_index("step").loc["linked"]
         assert row["before"] == row["kept"] == model.kept_variants_.sum()
         assert row["dropped"] == 0
 
@@ -407,6 +413,10 @@ def test_parameters_are_kept_as_given_and_cloned():
         "snvs_only": False,
         "max_ld_r2": 0.4,
         "ld_window_kb": 250.0,
+        "min_hwe_p": 1e-6,
+        "solver": "exact",
+        "max_kinship": 0.2,
+        "long_range_ld": "GRCh38",
     }
     model = GenotypePCA(**options)
     assert model.get_params() == options

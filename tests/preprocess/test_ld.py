@@ -4,8 +4,19 @@ import pandas as pd
 import pytest
 from scipy.spatial.distance import squareform
 
+from ancestryvi.genotypes import Genotypes
 from ancestryvi.preprocess import ld
-from ancestryvi.preprocess.ld import locate_unlinked, standardise
+from ancestryvi.preprocess.ld import standardise
+
+
+def locate_unlinked(dosages, variants, **options):
+    """`ld.locate_unlinked` of a matrix and a table with contigs and positions."""
+    bare = Genotypes.from_dosages(dosages)
+    table = bare.variants.assign(
+        contig=variants["contig"].to_numpy(), position=variants["position"].to_numpy(np.int64)
+    )
+    return ld.locate_unlinked(Genotypes(bare.dosages, bare.samples, table), **options)
+
 
 MAX_R2 = 0.2003  # a value that no ratio of small counts takes
 

@@ -4,8 +4,8 @@ import pytest
 
 from ancestryvi.exceptions import InputFormatError, OverlapError
 from ancestryvi.genotypes import Genotypes, match_variants, read_genotypes
-from ancestryvi.preprocess import GenotypePCA, quality
-from ancestryvi.preprocess.project import fingerprints, least_squares_scores
+from ancestryvi.preprocess import GenotypePCA, passes
+from ancestryvi.preprocess.project import fingerprints, place
 
 COMPLEMENT = {"A": "T", "C": "G", "G": "C", "T": "A"}
 
@@ -50,6 +50,19 @@ def scaled(model, dosages):
     return np.where(dosages < 0, 0.0, (dosages - model.mean_) / model.scale_)
 
 
+def solved(model, dosages, present=slice(None)):
+    """Each new sample's least-squares scores from its own calls at the fitted variants present."""
+    calls = dosages[:, model.kept_variants_][:, present]
+    targets = scaled(model, dosages)[:, present]
+    design = model.components_[:, present].T.astype(float)
+    return np.array(
+        [
+            np.linalg.lstsq(design[row >= 0], target[row >= 0])[0]
+            for row, target in zip(calls, targets, strict=True)
+        ]
+    )
+
+
 def without(genotypes, model, n_present, seed=0):
     """Remove all but so many of the fitted variants; return which of them are left, too."""
     rng = np.random.default_rng(seed)
@@ -63,11 +76,17 @@ def without(genotypes, model, n_present, seed=0):
 # ---- all variants present ----------------------------------------------------------------------
 
 
-def test_with_every_variant_present_scores_are_a_product(model, newcomers):
+def test_with_every_variant_present_scores_are_those_of_the_calls_there_are(model, newcomers):
     scores, match = model.transform(newcomers), model.project(newcomers)[1]
     np.testing.assert_allclose(
-        scores * model.shrinkage_,
-        scaled(model, newcomers.dosages) @ model.components_.T,
+        scores * model.shrinkage_, solved(model, newcomers.dosages), atol=1e-4
+    )
+    called = Genotypes(
+        np.abs(newcomers.dosages), newcomers.samples, newcomers.variants
+    )  # without a missing call, a product
+    np.testing.assert_allclose(
+        model.transform(called) * model.shrinkage_,
+        scaled(model, called.dosages) @ model.components_.T,
         atol=1e-4,
     )
     assert match.counts()["same"] == match.n_matched == len(model.variants_)
@@ -130,7 +149,7 @@ def test_blocks_change_nothing(model, newcomers, monkeypatch, n_present, columns
     if n_present:
         newcomers, _ = without(newcomers, model, n_present)
     whole = model.transform(newcomers)
-    monkeypatch.setattr(quality, "BLOCK_BYTES", 4 * 9 * columns_at_once)
+    monkeypatch.setattr(passes, "BLOCK_BYTES", 4 * 9 * columns_at_once)
     np.testing.assert_allclose(model.transform(newcomers), whole, atol=1e-10)
 
 
@@ -175,11 +194,8 @@ def test_with_absent_variants_scores_are_the_least_squares_solution(model, newco
     part, present = without(newcomers, model, n_present)
     scores, match = model.transform(part), model.project(part)[1]
     assert match.n_matched == n_present
-    design = model.components_[:, present].T.astype(float)
-    targets = scaled(model, newcomers.dosages)[:, present]
-    for row in range(9):
-        solution = np.linalg.lstsq(design, targets[row])[0]
-        np.testing.assert_allclose(scores[row] * model.shrinkage_, solution, atol=1e-4)
+    solution = solved(model, newcomers.dosages, present)
+    np.testing.assert_allclose(scores * model.shrinkage_, solution, atol=1e-4)
 
 
 def test_absent_variants_do_not_shrink_the_scores(model, cohort):
@@ -221,11 +237,31 @@ def test_a_sample_without_calls_at_the_variants_present_has_no_scores(model, new
 def test_the_function_alone_solves_for_each_sample(model, newcomers):
     _, match = model.project(newcomers)
     match.index[::3] = -1
-    scores = least_squares_scores(newcomers, match, model.mean_, model.scale_, model.components_)
+    fitted = (model.mean_, model.scale_, model.components_)
+    nobody = np.zeros(0, np.uint64)
     present = match.index >= 0
+    placed = place(newcomers, match, *fitted, nobody)
+    np.testing.assert_allclose(placed.scores, solved(model, newcomers.dosages, present), atol=1e-4)
+    known = place(newcomers, match, *fitted, placed.fingerprints)  # as if they had been fitted
     design = model.components_[:, present].T.astype(float)
     solution = np.linalg.lstsq(design, scaled(model, newcomers.dosages)[:, present].T)[0]
-    np.testing.assert_allclose(scores, solution.T, atol=1e-4)
+    np.testing.assert_allclose(known.scores, solution.T, atol=1e-4)
+
+
+def test_missing_calls_do_not_draw_new_samples_to_the_middle(model, cohort, with_missing):
+    """Masking more and more calls of the fitted samples leaves the size of their scores."""
+    full = model.transform(cohort) * 1.0
+    rng = np.random.default_rng(7)
+    for share in (0.2, 0.5):
+        masked = Genotypes(
+            with_missing(rng, cohort.dosages, share), cohort.samples, cohort.variants
+        )
+        scores = model.transform(masked) * model.shrinkage_
+        plain = scaled(model, masked.dosages) @ model.components_.T
+        for axis in range(3):  # the three that separate the populations
+            slope = np.polyfit(full[:, axis], scores[:, axis], 1)[0]
+            assert slope == pytest.approx(1, abs=0.1)
+            assert np.polyfit(full[:, axis], plain[:, axis], 1)[0] < 1 - 0.8 * share
 
 
 # ---- too few -----------------------------------------------------------------------------------
@@ -324,5 +360,5 @@ def test_one_call_makes_a_new_sample(model, cohort):
     column = np.flatnonzero(model.kept_variants_)[0]
     dosages[0, column] = (dosages[0, column] + 1) % 3
     changed = Genotypes(dosages, cohort.samples.iloc[:1], cohort.variants)
-    raw = scaled(model, dosages) @ model.components_.T
+    raw = solved(model, dosages)
     np.testing.assert_allclose(model.transform(changed) * model.shrinkage_, raw, atol=1e-4)

@@ -1,3 +1,4 @@
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -6,8 +7,9 @@ import pytest
 
 from ancestryvi.exceptions import NoVariantsError, SampleError
 from ancestryvi.genotypes import Genotypes
-from ancestryvi.preprocess import quality, quality_control
-from ancestryvi.preprocess.quality import QC_COLUMNS, count_calls, variant_blocks
+from ancestryvi.preprocess import passes, quality_control
+from ancestryvi.preprocess.passes import variant_blocks
+from ancestryvi.preprocess.quality import QC_COLUMNS, count_calls, hwe_p
 
 LENIENT = {
     "min_maf": 0.0,
@@ -37,37 +39,38 @@ def dropped_by(report, step):
 
 def naive_counts(dosages, samples, variants):
     n_samples, n_variants = dosages.shape
-    called, alt, per_sample = [0] * n_variants, [0] * n_variants, [0] * n_samples
+    called, alt, het, per_sample = ([0] * n for n in (n_variants,) * 3 + (n_samples,))
     for j in range(n_variants):
         for i in range(n_samples):
-            if not variants[j] or dosages[i, j] == -1:
-                continue
-            per_sample[i] += 1
-            if samples[i]:
+            if variants[j] and samples[i] and dosages[i, j] != -1:
+                per_sample[i] += 1
                 called[j] += 1
                 alt[j] += int(dosages[i, j])
-    return called, alt, per_sample
+                het[j] += int(dosages[i, j] == 1)
+    return called, alt, het, per_sample
 
 
 @pytest.mark.parametrize("block_bytes", TINY_BLOCKS)
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_count_calls_is_a_double_loop(monkeypatch, block_bytes, order):
-    monkeypatch.setattr(quality, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(passes, "BLOCK_BYTES", block_bytes)
     rng = np.random.default_rng(1)
     for _ in range(4):
         dosages = np.asarray(rng.integers(-1, 3, size=(13, 37)).astype(np.int8), order=order)
         samples, variants = rng.random(13) < 0.7, rng.random(37) < 0.8
-        counts = count_calls(dosages, samples, variants)
-        called, alt, per_sample = naive_counts(dosages, samples, variants)
+        counts = count_calls(Genotypes.from_dosages(dosages), samples, variants)
+        called, alt, het, per_sample = naive_counts(dosages, samples, variants)
         assert counts.called.tolist() == called
         assert counts.alt.tolist() == alt
+        assert counts.het.tolist() == het
         assert counts.called_per_sample.tolist() == per_sample
         frequency = [a / (2 * c) if c else 0 for a, c in zip(alt, called, strict=True)]
         np.testing.assert_allclose(counts.frequency, frequency)
 
 
 def test_counts_exceed_the_range_of_dosages():
-    counts = count_calls(np.full((300, 2), 2, np.int8), np.ones(300, bool), np.ones(2, bool))
+    twos = Genotypes.from_dosages(np.full((300, 2), 2))
+    counts = count_calls(twos, np.ones(300, bool), np.ones(2, bool))
     assert counts.alt.tolist() == [600, 600]
 
 
@@ -76,7 +79,7 @@ def test_counts_exceed_the_range_of_dosages():
 def test_blocks_cover_every_variant_once_within_the_memory(
     monkeypatch, block_bytes, n_samples, n_variants
 ):
-    monkeypatch.setattr(quality, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(passes, "BLOCK_BYTES", block_bytes)
     blocks = list(variant_blocks(n_samples, n_variants))
     covered = [j for block in blocks for j in range(n_variants)[block]]
     assert covered == list(range(n_variants))
@@ -207,7 +210,7 @@ def test_the_account_is_complete(make_genotypes, seed):
 def test_blocks_change_nothing(make_genotypes, monkeypatch, block_bytes):
     genotypes = messy_genotypes(np.random.default_rng(8), make_genotypes)
     whole = quality_control(genotypes)
-    monkeypatch.setattr(quality, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(passes, "BLOCK_BYTES", block_bytes)
     blocks = quality_control(genotypes)
     pd.testing.assert_frame_equal(blocks.table, whole.table)
     for name in ("variants", "samples", "sample_call_rate", "frequency"):
@@ -364,6 +367,49 @@ def test_alleles_are_counted_among_the_samples_that_are_fitted(make_genotypes):
     assert not report.samples[19]
     assert not report.variants[0]
     assert dropped_by(report, "monomorphic") == 1
+
+
+def test_equilibrium_is_tested_exactly():
+    """By enumerating the ways to pair alleles: n! / (AA! Aa! aa!) 2^Aa of them."""
+    for n, alt, het in [(10, 7, 5), (10, 7, 1), (25, 20, 0), (25, 20, 20), (6, 6, 4), (9, 0, 0)]:
+        ways = {}
+        for h in range(alt % 2, min(alt, 2 * n - alt) + 1, 2):
+            hom = (alt - h) // 2
+            pairings = math.factorial(n) * 2**h
+            ways[h] = Fraction(pairings, math.prod(map(math.factorial, (hom, h, n - hom - h))))
+        total = sum(ways.values())
+        expected = sum(w for w in ways.values() if w <= ways[het]) / total
+        found = hwe_p(np.array([n]), np.array([alt]), np.array([het]))
+        assert found[0] == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_equilibrium_is_no_filter_unless_asked_for(make_genotypes):
+    column = np.repeat([0, 2], 20)  # two populations, each fixed
+    mixed = np.tile([0, 1, 1, 2], 10)
+    genotypes = make_genotypes(np.column_stack([column, mixed]))
+    report = quality_control(genotypes, **LENIENT)
+    assert report.variants.all()
+    assert "Hardy-Weinberg" not in set(report.table["step"])
+    report = quality_control(genotypes, **LENIENT, min_hwe_p=1e-6)
+    assert report.variants.tolist() == [False, True]
+    assert dropped_by(report, "Hardy-Weinberg") == 1
+
+
+@pytest.mark.parametrize("dropped", [0, 1, 3])
+def test_genotypes_without_gaps_are_read_once(make_genotypes, monkeypatch, dropped):
+    alt = ["C,T"] * dropped + ["G"] * (40 - dropped)
+    dosages = np.random.default_rng(0).binomial(2, 0.5, size=(30, 40))
+    read = []
+    original = Genotypes.read_dosages
+    monkeypatch.setattr(
+        Genotypes, "read_dosages", lambda g, c: read.append(len(c)) or original(g, c)
+    )
+    quality_control(make_genotypes(dosages, alt=alt))
+    assert sum(read) == 40
+    dosages[3, dropped:4] = -1
+    read.clear()
+    quality_control(make_genotypes(dosages, alt=alt), min_variant_call_rate=0.5)
+    assert sum(read) == 40  # the variants with gaps are all kept
 
 
 # ---- errors ------------------------------------------------------------------------------------

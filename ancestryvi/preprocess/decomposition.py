@@ -1,0 +1,350 @@
+"""Leading components of scaled dosages, exact or randomised, by passes over blocks of variants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+from scipy.linalg.blas import ssyrk
+from scipy.sparse.linalg import eigsh
+from threadpoolctl import threadpool_limits
+
+from ancestryvi.genotypes.source import IndexedDosages
+from ancestryvi.preprocess.passes import add, map_reduce, read_samples, variant_blocks
+from ancestryvi.preprocess.scaling import patterson_scale
+
+EXACT_BYTES = 2**31
+"""Largest relationship matrix that `solver="auto"` makes: that of 16,384 samples."""
+
+OVERSAMPLING = 14
+"""Columns of the random block beyond the components asked for."""
+
+N_PROBES = 16
+"""Random vectors that the sum of squares of the eigenvalues is estimated from."""
+
+MAX_PASSES = 8
+"""Most passes of the randomised solver."""
+
+TOLERANCE = 1e-3
+"""Residual, relative to its eigenvalue, at which a component counts as found."""
+
+DIRECT_SAMPLES = 4096
+"""Up to here eigenvectors are found by reducing the matrix to tridiagonal form, whose time grows
+with the cube of the samples; Lanczos iteration takes over."""
+
+
+@dataclass(frozen=True)
+class ScaledDosages:
+    """The matrix Z that is decomposed, of which any block can be read.
+
+    Attributes
+    ----------
+    columns : ndarray of shape (n_variants,), int
+        The variants, as columns of the source.
+    samples : ndarray of shape (n_samples,), int
+        The rows of the source.
+    mean, scale : ndarray of shape (n_variants,)
+        As `patterson_parameters` gives them.
+    """
+
+    columns: NDArray[np.intp]
+    samples: NDArray[np.intp]
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Samples and variants."""
+        return len(self.samples), len(self.columns)
+
+    def calls(self, source: IndexedDosages, block: slice) -> NDArray[np.int8]:
+        """The dosages of a block of variants."""
+        everyone = len(self.samples) == len(source.sample_ids)
+        return read_samples(source, self.columns[block], None if everyone else self.samples)
+
+    def blocks(self) -> list[slice]:
+        """Blocks whose calls, of one byte each, fit the working memory."""
+        n_samples, n_variants = self.shape
+        return variant_blocks(-(-n_samples // 4), n_variants)
+
+    def scaled(self, source: IndexedDosages, block: slice) -> Iterator[NDArray[np.float32]]:
+        """A block of Z, in parts that fit the working memory too."""
+        calls = self.calls(source, block)
+        mean, scale = self.mean[block], self.scale[block]
+        for part in variant_blocks(*calls.shape):
+            yield patterson_scale(calls[:, part], mean[part], scale[part])
+
+
+def relationship_matrix(source: IndexedDosages, matrix: ScaledDosages) -> NDArray[np.float64]:
+    """Z Z', by blocks of variants.
+
+    Products are summed in single precision within a block of K variants and in double precision
+    over blocks, so that an entry is off by at most K u sum |z z'| with u = 2^-24 and K <= 16,384
+    (Higham 2002, Accuracy and Stability of Numerical Algorithms, section 3.1), and in practice by
+    about the square root of K in place of K. PC scores then agree with double precision to 1e-5 of
+    the largest.
+
+    Parameters
+    ----------
+    source : IndexedDosages
+    matrix : ScaledDosages
+
+    Returns
+    -------
+    gram : ndarray of shape (n_samples, n_samples), float64
+    """
+    n_samples, _ = matrix.shape
+    gram = map_reduce(
+        _Gram(matrix),
+        source,
+        matrix.blocks(),
+        add,
+        name="relationship matrix",
+        partial_bytes=8 * n_samples**2,
+    )
+    gram = gram.astype(np.float64, copy=False)
+    for start in range(0, n_samples, 1024):  # mirror the upper triangle, without a second matrix
+        stop = min(start + 1024, n_samples)
+        corner = gram[start:stop, start:stop]
+        corner[:] = np.triu(corner) + np.triu(corner, 1).T
+        gram[stop:, start:stop] = gram[start:stop, stop:].T
+    return gram
+
+
+@dataclass(frozen=True)
+class _Gram:
+    """Upper triangle of Z Z' of a block."""
+
+    matrix: ScaledDosages
+
+    def __call__(self, source: IndexedDosages, block: slice) -> NDArray[np.float32]:
+        n_samples, _ = self.matrix.shape
+        gram = np.zeros((n_samples, n_samples), np.float32, order="F")
+        for scaled in self.matrix.scaled(source, block):
+            gram = ssyrk(1.0, scaled, beta=1.0, c=gram, overwrite_c=True)
+        return gram
+
+
+def leading_eigenpairs(
+    gram: NDArray[np.float64], n_leading: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Largest eigenvalues, decreasing, and their vectors; the matrix may be overwritten.
+
+    Parameters
+    ----------
+    gram : ndarray of shape (n_samples, n_samples)
+        Symmetric.
+    n_leading : int
+
+    Returns
+    -------
+    eigenvalues : ndarray of shape (n_leading,)
+    vectors : ndarray of shape (n_samples, n_leading)
+    """
+    n_samples = len(gram)
+    if n_samples > DIRECT_SAMPLES and n_leading < n_samples // 20:
+        start = np.random.default_rng(0).normal(size=n_samples)
+        values, vectors = eigsh(gram, n_leading, v0=start, ncv=3 * n_leading)
+    elif n_leading < n_samples // 10:
+        first = n_samples - n_leading
+        values, vectors = eigh(
+            gram, subset_by_index=[first, n_samples - 1], driver="evx", overwrite_a=True
+        )
+    else:
+        values, vectors = eigh(gram, driver="evd", overwrite_a=True)
+    order = np.argsort(-values)[:n_leading]
+    return values[order], vectors[:, order]
+
+
+@dataclass(frozen=True)
+class KrylovResult:
+    """What `block_krylov` found.
+
+    Attributes
+    ----------
+    eigenvalues : ndarray of shape (n_leading,)
+        Decreasing.
+    vectors : ndarray of shape (n_samples, n_leading)
+        Orthonormal.
+    row_squares : ndarray of shape (n_samples,)
+        Estimate of the sum of squares of each row of the matrix; they add up to the sum of squares
+        of all eigenvalues.
+    n_passes : int
+    """
+
+    eigenvalues: NDArray[np.float64]
+    vectors: NDArray[np.float64]
+    row_squares: NDArray[np.float64]
+    n_passes: int
+
+
+def block_krylov(
+    multiply: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    n_samples: int,
+    n_leading: int,
+    n_wanted: int,
+) -> KrylovResult:
+    """Leading eigenpairs of a symmetric matrix G that can only be multiplied by.
+
+    From a random block B, each pass adds G times the block before it, orthogonal to all before it;
+    the pairs are the best ones in the span (Rayleigh-Ritz). The residuals |G v - l v| come for
+    free and end the passes when those wanted are below `TOLERANCE` times l. The random block is
+    the same every time.
+
+    The sums of squares of the rows of G, which add up to that of all eigenvalues, are |G|^2 by
+    rows. With P the projection on the vectors found, two
+    of its parts, |P G P|^2 and 2 |(1 - P) G P|^2, are known, and |(1 - P) G (1 - P)|^2 is estimated
+    without bias from `N_PROBES` random vectors that are multiplied along in the first pass
+    (Hutchinson's estimator); the relative error of the sum is about
+    sqrt(2 / (`N_PROBES` n_samples)).
+
+    Parameters
+    ----------
+    multiply : callable
+        Gives G times a matrix of shape (n_samples, any).
+    n_samples : int
+    n_leading : int
+        Pairs to return, at most n_samples.
+    n_wanted : int
+        Of these, how many must have converged.
+
+    References
+    ----------
+    Musco and Musco (2015), Randomized block Krylov methods for stronger and faster approximate
+    singular value decomposition, NeurIPS 28, algorithm 2; Meyer, Musco, Musco and Woodruff (2021),
+    Hutch++, SOSA, for the estimate of what is left.
+
+    Examples
+    --------
+    >>> G = np.diag(np.arange(200.0) ** 3)
+    >>> found = block_krylov(lambda Q: G @ Q, 200, 3, 3)
+    >>> (found.eigenvalues / 199**3).round(4)
+    array([1.    , 0.985 , 0.9702])
+    """
+    width = min(n_samples, n_leading + OVERSAMPLING)
+    n_columns = min(n_samples, width * MAX_PASSES)
+    basis = np.empty((n_samples, n_columns), order="F")
+    images = np.empty_like(basis)
+    small = np.zeros((n_columns, n_columns))
+    probes, block = np.split(
+        np.random.default_rng(0).normal(size=(n_samples, N_PROBES + width)), [N_PROBES], axis=1
+    )
+    block = orthonormal(orthonormal(block))
+    for start in range(0, n_columns, width):
+        here = slice(start, min(start + width, n_columns))
+        basis[:, here] = block[:, -(here.stop - start) :]
+        if start == 0:
+            images[:, here], probed = np.split(
+                multiply(np.hstack([block, probes])), [width], axis=1
+            )
+        else:
+            images[:, here] = multiply(basis[:, here])
+        span, image = basis[:, : here.stop], images[:, : here.stop]
+        small[: here.stop, here] = span.T @ images[:, here]
+        small[here, : here.stop] = small[: here.stop, here].T
+        values, weights = np.linalg.eigh(small[: here.stop, : here.stop])
+        values, weights = values[::-1][:n_leading], weights[:, ::-1][:, :n_leading]
+        vectors = span @ weights
+        turned = image @ weights
+        residuals = np.linalg.norm(turned - vectors * values, axis=0)
+        if (residuals[:n_wanted] <= TOLERANCE * np.abs(values[:n_wanted])).all():
+            break
+        block = image[:, here]
+        for _ in range(2):  # once is not enough in floating point
+            block = orthonormal(block - span @ (span.T @ block))
+    rest = probed - turned @ (vectors.T @ probes)
+    rest -= vectors @ (vectors.T @ rest)
+    row_squares = vectors**2 @ values**2 + np.mean(rest**2, axis=1)
+    row_squares += 2 * np.sum(residuals**2) / n_samples
+    return KrylovResult(values, vectors, row_squares, -(-here.stop // width))
+
+
+def orthonormal(block: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Columns of length 1 at right angles that span those of a tall matrix.
+
+    By the eigenvectors of its Gram matrix, which takes two products where Householder's method
+    goes through the columns one by one; directions that rounding made up stay short, and are
+    scaled up in a second call.
+
+    References
+    ----------
+    Stathopoulos and Wu (2002), SIAM Journal on Scientific Computing 23(6):2165-2182 (SVQB).
+    """
+    values, vectors = np.linalg.eigh(block.T @ block)
+    return block @ (vectors / np.sqrt(np.maximum(values, 1e-15 * values[-1])))
+
+
+def randomised_eigenpairs(
+    source: IndexedDosages, matrix: ScaledDosages, n_leading: int, n_wanted: int
+) -> KrylovResult:
+    """`block_krylov` of Z Z', which is never formed: each pass reads all blocks once.
+
+    Memory is a few matrices of (n_samples, `n_leading` + 14) and grows, like the time of a pass,
+    in proportion to the samples.
+
+    Parameters
+    ----------
+    source : IndexedDosages
+    matrix : ScaledDosages
+    n_leading, n_wanted : int
+        As for `block_krylov`.
+    """
+    n_samples, _ = matrix.shape
+
+    def multiply(block: NDArray[np.float64]) -> NDArray[np.float64]:
+        product = _Product(matrix, block.astype(np.float32))
+        total = map_reduce(
+            product, source, matrix.blocks(), add, name="components", partial_bytes=4 * block.size
+        )
+        return total.astype(np.float64, copy=False)
+
+    # What happens between the passes is little, and on a machine that is busy threads that wait for
+    # each other would take many times as long; passes set their own number.
+    with threadpool_limits(1, user_api="blas"):
+        return block_krylov(multiply, n_samples, n_leading, n_wanted)
+
+
+@dataclass(frozen=True)
+class _Product:
+    """Z Z' B of a block of variants."""
+
+    matrix: ScaledDosages
+    factor: NDArray[np.float32]
+
+    def __call__(self, source: IndexedDosages, block: slice) -> NDArray[np.float32]:
+        product = np.zeros_like(self.factor)
+        for scaled in self.matrix.scaled(source, block):
+            product += scaled @ (scaled.T @ self.factor)
+        return product
+
+
+def loadings(
+    source: IndexedDosages, matrix: ScaledDosages, basis: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """B'Z for B of shape (n_samples, n_components), and the sum of squares of each row of Z."""
+    function = _Loadings(matrix, basis)
+    parts, squares = map_reduce(function, source, matrix.blocks(), _join, name="loadings")
+    return np.concatenate(parts, axis=1), squares
+
+
+@dataclass(frozen=True)
+class _Loadings:
+    matrix: ScaledDosages
+    basis: NDArray[np.float32]
+
+    def __call__(
+        self, source: IndexedDosages, block: slice
+    ) -> tuple[list[NDArray[np.float32]], NDArray[np.float64]]:
+        parts, squares = [], np.zeros(len(self.basis))
+        for scaled in self.matrix.scaled(source, block):
+            parts.append(self.basis.T @ scaled)
+            squares += np.einsum("ij,ij->i", scaled, scaled)
+        return parts, squares
+
+
+def _join(total: Any, part: Any) -> Any:
+    return total[0] + part[0], total[1] + part[1]
