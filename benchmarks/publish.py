@@ -9,7 +9,7 @@ import re
 
 from common import RESULTS, ROOT
 
-PAGES = ["README.md", "docs/paper.md"]
+PAGES = ["README.md", "docs/paper.md", "docs/default.md"]
 
 
 def main() -> None:

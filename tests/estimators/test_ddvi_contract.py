@@ -255,7 +255,7 @@ def test_history_has_the_phases_in_order(X):
     fitted = model(n_epochs=50).fit(X)
     phases = fitted.history_.phases
     assert list(dict.fromkeys(phases)) == ["layout", "warm start", "dreaming", "wake-sleep"]
-    assert [phases.count(name) for name in dict.fromkeys(phases)] == [4, 33, 7, 6]
+    assert [phases.count(name) for name in dict.fromkeys(phases)] == [5, 35, 7, 3]
     assert fitted.n_iter_ == len(fitted.history_) == len(phases) == 50
     bound = np.array(fitted.history_["wake/elbo"])
     assert_array_equal(
