@@ -94,7 +94,8 @@ def wake_sleep_course(model: Any, plan: Plan) -> Iterator[Phase]:
     plan.start_clusters()
     if "dreaming" in plan.n_epochs:
         n_epochs = plan.n_epochs["dreaming"]
-        yield dreaming(model, n_epochs, plan.weights, plan.generator, settled=plan.settled)
+        settled = plan.settled and not plan.n_labels
+        yield dreaming(model, n_epochs, plan.weights, plan.generator, settled=settled)
     yield wake_sleep(
         model,
         plan.n_epochs["wake-sleep"],

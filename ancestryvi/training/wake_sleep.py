@@ -25,6 +25,9 @@ wake-sleep refines at a low rate, because generative model and posterior chase e
 the bound falls before it rises, at 1e-4 it rises from the start. A fixed prior, or no warm start,
 leaves the learning to wake-sleep, at a rate that can do it."""
 
+SETTLED = ("encoder.", "belief_head.", "class_head.", "class_correction.")
+"""Parts of a posterior that need no dreams where a warm start and a mixture have made them."""
+
 WARM_UP = 0.3
 """Share of the warm start over which the weight of the prior terms rises from 0 to `beta_reg`."""
 
@@ -154,7 +157,8 @@ def dreaming(
     """Train the posterior alone on dreams of the model: wake-sleep then starts from a good one.
 
     Where there are labels, they are learned too. With `settled`, the encoder and its belief, which
-    the warm start has made, stay as they are, and the map with them.
+    the warm start has made, and q(c | x), which is a mixture's, stay as they are: dreams of a model
+    that is still rough would spoil them.
     """
 
     def loss(x: Tensor, done: float, labels: Tensor | None = None) -> Mapping[str, Tensor]:
@@ -170,7 +174,7 @@ def dreaming(
     parameters = [
         parameter
         for name, parameter in model.posterior.named_parameters()
-        if not (settled and name.startswith(("encoder.", "belief_head.")))
+        if not (settled and name.startswith(SETTLED))
     ]
     optimizer = adam(parameters, DREAMING_RATE)
     return Phase("dreaming", n_epochs, [Objective("sleep", loss, [optimizer])])

@@ -151,8 +151,8 @@ def test_dreaming_moves_phi_and_leaves_theta_as_it_was(x):
     assert not any(same(phi_before, phi))
 
 
-def test_dreaming_leaves_a_settled_map_as_it_was(x):
-    model = new_model()
+def test_dreaming_leaves_a_settled_map_and_its_clusters_as_they_were(x):
+    model = new_model(classes=True)
     before = values(model.posterior.parameters())
     place = model.posterior.encoder_belief(x)[0]
     train(dreaming(model, 3, Weights(), generator(1), settled=True), x)
