@@ -164,7 +164,7 @@ def test_dreaming_leaves_a_settled_map_and_its_clusters_as_they_were(x):
             strict=True,
         )
     )
-    assert all(kept[name] == name.startswith(("encoder.", "belief_head.")) for name in kept)
+    assert all(kept[name] == name.startswith(SETTLED) for name in kept)
 
 
 def test_warm_start_tells_neighbours_from_the_batch(x):
