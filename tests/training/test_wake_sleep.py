@@ -15,6 +15,7 @@ from ancestryvi.models.priors import MixturePrior
 from ancestryvi.models.schedules import cosine_alpha_bar
 from ancestryvi.training import History, train_phase
 from ancestryvi.training.wake_sleep import (
+    SETTLED,
     Pairs,
     Weights,
     dreaming,
