@@ -69,8 +69,8 @@ class AncestryDDVI(LatentVariableEstimator):
         `n_epochs` says otherwise. It takes `n_clusters` and `n_components`; parameters of the
         objective, and labels, are not for it.
     n_epochs : int or "auto", default="auto"
-        Passes over the samples, all phases together. "auto" is 50, changed where needed so that
-        there are 1,000 to 2,000 batches in all.
+        Passes over the samples, all phases together. "auto" is 45, changed where needed so that
+        there are 900 to 2,000 batches in all.
     batch_size : int, default=256
         Samples per step.
     input : {"auto", "genotypes", "features"}, default="auto"
