@@ -24,6 +24,9 @@ class IntOrAuto(click.ParamType):
 
 SHARE = click.FloatRange(0.0, 1.0)
 
+UNRELATED = 0.5
+"""The largest kinship: with it as the limit, nobody is too closely related."""
+
 pca_options = [
     click.option(
         "--n-pcs",
@@ -92,7 +95,7 @@ pca_options = [
     ),
     click.option(
         "--max-kinship",
-        type=click.FloatRange(0.0, 0.5),
+        type=click.FloatRange(0.0, UNRELATED),
         default=0.0884,
         show_default=True,
         help="Of closer relatives only some take part in the fit; the others are placed on the "
@@ -135,7 +138,7 @@ def components(parameters: Mapping[str, Any]) -> Any:
     return GenotypePCA(
         parameters["n_pcs"],
         snvs_only=not parameters["keep_indels"],
-        max_kinship=parameters["max_kinship"] if parameters["max_kinship"] < 0.5 else None,
+        max_kinship=parameters["max_kinship"] if parameters["max_kinship"] < UNRELATED else None,
         max_ld_r2=parameters["max_ld_r2"] if parameters["max_ld_r2"] < 1 else None,
         **{name: parameters[name] for name in same},
     )

@@ -17,7 +17,14 @@ from ancestryvi.cli.common import (
     say,
     verb,
 )
-from ancestryvi.cli.components import IntOrAuto, components, dask_option, passes, pca_options
+from ancestryvi.cli.components import (
+    UNRELATED,
+    IntOrAuto,
+    components,
+    dask_option,
+    passes,
+    pca_options,
+)
 
 TUNING = frozenset(
     {
@@ -143,7 +150,11 @@ def embed(
     if parameters["learn_labels"] and labels is None:
         raise click.UsageError("--learn-labels needs --labels.")
     _refuse_what_has_no_effect(parameters)
-    with Notes() as notes, whole_directory(out, overwrite=force, owned=OUTPUTS) as staging:
+    with (
+        Notes() as notes,
+        passes(parameters["dask"]),
+        whole_directory(out, overwrite=force, owned=OUTPUTS) as staging,
+    ):
         from ancestryvi.cli.inputs import input_files, read_cohort
 
         clock = Stopwatch()
@@ -153,8 +164,7 @@ def embed(
         )
         clock.lap("read")
         inputs = input_files(genotypes, labels, parameters)
-        with passes(parameters["dask"]):
-            _embed(method, cohort, inputs, parameters, staging, notes, clock)
+        _embed(method, cohort, inputs, parameters, staging, notes, clock)
     say(f"Wrote {out}; open {out}/report.html.")
 
 
@@ -268,6 +278,9 @@ def _embed(
         )
         for row in qc[(qc["scope"] == "samples") & (qc["dropped"] > 0)].to_dict("records"):
             notes.add(f"{row['dropped']} samples set aside, {row['step']}: {row['detail']}.")
+        related = qc.loc[qc["step"] == "related", "detail"].iloc[-1]
+        if related.startswith("skipped") and parameters["max_kinship"] < UNRELATED:
+            notes.add(f"Relatives were not looked for: {related}.")
         if model.pca_.n_structure_ == 0:
             notes.add(
                 "No structure: no principal component stands out from the noise of the others, so "

@@ -102,6 +102,11 @@ def read_cohort(
             data = source
             n_samples, n_variants = len(data.sample_ids), len(data.variants)
             say(f"Found {n_samples:,} samples x {n_variants:,} variants in {files}.")
+        elif selection.get("dask"):
+            raise InputFormatError(
+                f"{paths[0]} is read from front to back, and workers of a Dask cluster read parts "
+                f"of a file; convert it first: ancestryvi convert {' '.join(paths)} cohort.pgen"
+            )
         else:
             data = read_genotypes(list(paths), progress=True, **kept)
             share = data.n_missing / max(1, data.dosages.size)

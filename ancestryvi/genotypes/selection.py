@@ -27,7 +27,7 @@ from ancestryvi.genotypes.source import (
 )
 from ancestryvi.genotypes.text import damage_reported, open_binary
 
-_INTERVAL = re.compile(r"(?P<contig>.+):(?P<start>\d+)(?P<open>-(?P<stop>\d*))?")
+_INTERVAL = re.compile(r"(?P<contig>.+):(?P<start>[\d,]*\d)(?P<open>-(?P<stop>[\d,]*))?")
 _N_SHOWN = 5
 
 
@@ -42,7 +42,7 @@ class Region:
 
     @classmethod
     def parse(cls, text: str) -> Region:
-        """Read ``CHR``, ``CHR:POS``, ``CHR:FROM-`` or ``CHR:FROM-TO``.
+        """Read ``CHR``, ``CHR:POS``, ``CHR:FROM-`` or ``CHR:FROM-TO``, with or without commas.
 
         Raises
         ------
@@ -61,8 +61,9 @@ class Region:
             if not text:
                 raise InputFormatError("a region is empty; write CHR or CHR:FROM-TO")
             return cls(text, text)
-        start = int(match["start"])
-        stop = int(match["stop"]) if match["stop"] else None if match["open"] else start
+        start = int(match["start"].replace(",", ""))
+        end = (match["stop"] or "").replace(",", "")
+        stop = int(end) if end else None if match["open"] else start
         if stop is not None and stop < start:
             raise InputFormatError(f"region {text} ends before it begins; write CHR:FROM-TO")
         return cls(text, match["contig"], start, stop)
@@ -159,8 +160,8 @@ class VariantFilter:
             )
         if missed:
             warnings.warn(
-                f"{len(missed)} of the {len(self._found)} variants in {self._where} were not met "
-                f"in {files}, such as {_some(missed)}.",
+                f"Not met in {files}: {len(missed)} of the {len(self._found)} variants in "
+                f"{self._where}, such as {_some(missed)}.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -244,7 +245,7 @@ def _sample_rows(source: GenotypeSource, ids: Sequence[str], where: str) -> NDAr
     if unknown:
         raise SampleError(
             f"{len(unknown)} of the samples in {where} are not in {source.paths[0]}: "
-            f"{_some(unknown)}; its samples are like {_some(source.sample_ids, 3)}, one id a line"
+            f"{_some(unknown)}; give one id a line, such as {source.sample_ids[0]}"
         )
     return np.flatnonzero(np.isin(source.sample_ids, list(ids)))
 

@@ -64,8 +64,9 @@ def align(
         counts = ", ".join(f"{n} {name}" for name, n in match.counts().items()).replace("_", " ")
         raise OverlapError(
             f"Only {n_usable} of the model's {n_reference} variants can be used ({counts}), and at "
-            f"least {MIN_OVERLAP:.0%} are needed. Check that both use the same genome build "
-            "and real alleles (not placeholders), or fit the model on the variants both have."
+            f"least {MIN_OVERLAP:.0%} are needed. Read all of the file if --region or --variants "
+            "left some out, check that both use the same genome build and real alleles (not "
+            "placeholders), or fit the model on the variants both have."
         )
     return match
 

@@ -1,11 +1,16 @@
 """The options of components reach `GenotypePCA`, and a cluster that is not there is one error."""
 
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
 
 from ancestryvi.cli import main
+from ancestryvi.cli.common import Notes
 from ancestryvi.cli.components import components, pca_options
+from ancestryvi.cli.inputs import read_cohort
+from ancestryvi.exceptions import InputFormatError
 from ancestryvi.preprocess import GenotypePCA
 
 
@@ -49,3 +54,11 @@ def test_a_cluster_that_does_not_answer_ends_in_one_message(tmp_path):
     assert result.exit_code == 1
     assert "No Dask scheduler answers at nonsense://nowhere" in result.output
     assert not out.exists()
+
+
+def test_a_cluster_is_refused_what_its_workers_cannot_read_in_part():
+    notes = Notes()
+    vcf = Path(__file__).parents[2] / "data" / "example.vcf.gz"
+    options = dict.fromkeys(("region", "samples", "variants")) | {"dask": "tcp://scheduler:8786"}
+    with pytest.raises(InputFormatError, match=r"ancestryvi convert .*example\.vcf\.gz cohort"):
+        read_cohort((str(vcf),), "auto", None, None, None, notes, options)

@@ -319,13 +319,13 @@ LAYOUT, WARM, DREAM, WAKE_SLEEP = "layout", "warm start", "dreaming", "wake-slee
 @pytest.mark.parametrize(
     ("variant", "phases", "n_epochs"),
     [
-        ("default", [LAYOUT, WARM, DREAM, WAKE_SLEEP], [4, 33, 7, 6]),
-        ("latent sleep", [LAYOUT, WARM, DREAM, WAKE_SLEEP], [4, 33, 7, 6]),
-        ("no sleep", [LAYOUT, WARM, "wake"], [5, 38, 6]),
-        ("classes", [LAYOUT, WARM, DREAM, WAKE_SLEEP], [4, 33, 7, 6]),
+        ("default", [LAYOUT, WARM, DREAM, WAKE_SLEEP], [5, 35, 7, 3]),
+        ("latent sleep", [LAYOUT, WARM, DREAM, WAKE_SLEEP], [5, 35, 7, 3]),
+        ("no sleep", [LAYOUT, WARM, "wake"], [5, 41, 4]),
+        ("classes", [LAYOUT, WARM, DREAM, WAKE_SLEEP], [5, 35, 7, 3]),
         ("pinwheel", [LAYOUT, WARM, DREAM, WAKE_SLEEP], [4, 30, 6, 10]),
         ("no pre-training", [LAYOUT, WAKE_SLEEP], [14, 36]),
-        ("sleeps more", [LAYOUT, WARM, DREAM, WAKE_SLEEP], [4, 33, 7, 6]),
+        ("sleeps more", [LAYOUT, WARM, DREAM, WAKE_SLEEP], [5, 35, 7, 3]),
     ],
 )
 def test_phases_and_their_epochs(X, variant, phases, n_epochs):

@@ -77,7 +77,7 @@ def test_variants_by_any_name(cohort, tmp_path):
     listed = tmp_path / "variants.txt"
     listed.write_text(f"rs20\n{place}\nrs99\n")
     with pytest.warns(
-        UserWarning, match=r"1 of the 3 variants in .*variants\.txt were not met in .*rs99"
+        UserWarning, match=r"Not met in .*: 1 of the 3 variants in .*variants\.txt, such as rs99"
     ):
         genotypes = read_genotypes(path, variants=str(listed))
     check(genotypes, whole, range(7), [6, 7, 20])
