@@ -30,7 +30,7 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
 def run(cohort: dict[str, NDArray], settings: dict[str, Any], seed: int) -> dict[str, float]:
     x, y = cohort["x"], cohort["y"]
     model = AncestryDDVI(int(cohort["k"]), random_state=seed, **settings).fit(x)
-    found = map_metrics(x, model.embedding_, y)
+    found = map_metrics(model.embedding_, x, y)
     return {
         "NMI": normalized_mutual_info_score(y, model.labels_),
         "trustworthiness": found["trustworthiness"],

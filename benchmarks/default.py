@@ -74,7 +74,7 @@ def global_order(x: NDArray, z: NDArray, y: NDArray) -> float:
 
 
 def map_scores(x: NDArray, z: NDArray, y: NDArray) -> dict[str, float]:
-    found = map_metrics(x, z, y)
+    found = map_metrics(z, x, y)
     return {
         "trustworthiness": found["trustworthiness"],
         "knn": found["knn_accuracy"],

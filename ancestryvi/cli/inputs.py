@@ -18,6 +18,7 @@ from ancestryvi.genotypes import (
     read_sample_table,
     read_scores,
 )
+from ancestryvi.genotypes.memory import size
 from ancestryvi.genotypes.source import IndexedDosages, is_indexed
 
 SELECTION = ("region", "samples", "variants")
@@ -101,7 +102,11 @@ def read_cohort(
         if is_indexed(source):
             data = source
             n_samples, n_variants = len(data.sample_ids), len(data.variants)
-            say(f"Found {n_samples:,} samples x {n_variants:,} variants in {files}.")
+            calls = size(n_samples * n_variants)
+            say(
+                f"Found {n_samples:,} samples x {n_variants:,} variants in {files}: {calls} of calls, "
+                "read by blocks."
+            )
         elif selection.get("dask"):
             raise InputFormatError(
                 f"{paths[0]} is read from front to back, and workers of a Dask cluster read parts "

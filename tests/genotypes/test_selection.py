@@ -137,7 +137,9 @@ def test_asked_in_vain(cohort, tmp_path):
         read_genotypes(path, region=["X", "chrX:1-5"])
     with pytest.raises(NoVariantsError, match=r"among those asked for \(X:1-2\); compare"):
         read_genotypes(path, region="X:1-2")
-    with pytest.raises(SampleError, match=r"2 of the samples in the list are not in .*: x, y; give one"):
+    with pytest.raises(
+        SampleError, match=r"2 of the samples in the list are not in .*: x, y; give one"
+    ):
         read_genotypes(path, samples=["a", "y", "x"])
     empty = tmp_path / "empty.txt"
     empty.write_text(" \n")
