@@ -104,8 +104,8 @@ def read_cohort(
             n_samples, n_variants = len(data.sample_ids), len(data.variants)
             calls = size(n_samples * n_variants)
             say(
-                f"Found {n_samples:,} samples x {n_variants:,} variants in {files}: {calls} of calls, "
-                "read by blocks."
+                f"Found {n_samples:,} samples x {n_variants:,} variants in {files}: {calls} of "
+                "calls, read by blocks."
             )
         elif selection.get("dask"):
             raise InputFormatError(

@@ -138,7 +138,7 @@ def test_asked_in_vain(cohort, tmp_path):
     with pytest.raises(NoVariantsError, match=r"among those asked for \(X:1-2\); compare"):
         read_genotypes(path, region="X:1-2")
     with pytest.raises(
-        SampleError, match=r"2 of the samples in the list are not in .*: x, y; give one"
+        SampleError, match=r"2 of the samples in the list are not .*: x, y; give one"
     ):
         read_genotypes(path, samples=["a", "y", "x"])
     empty = tmp_path / "empty.txt"
