@@ -12,6 +12,7 @@ from scipy.special import gammaln
 
 from ancestryvi.exceptions import NoVariantsError, SampleError
 from ancestryvi.genotypes.source import IndexedDosages
+from ancestryvi.genotypes.writing import is_multiallelic
 from ancestryvi.preprocess.passes import map_reduce, read_samples, variant_blocks
 
 QC_COLUMNS = ["scope", "step", "before", "dropped", "kept", "detail"]
@@ -171,11 +172,6 @@ class QualityReport:
                 f"{kept} of {len(ids)} samples are left after the filter '{step}', and principal "
                 f"components need at least 2. {remedy}"
             )
-
-
-def is_multiallelic(variants: pd.DataFrame) -> NDArray[np.bool_]:
-    """Records with two or more ALT alleles."""
-    return variants["alt"].astype(str).str.contains(",", regex=False).to_numpy(bool)
 
 
 def is_snv(variants: pd.DataFrame) -> NDArray[np.bool_]:
