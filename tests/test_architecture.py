@@ -20,12 +20,13 @@ READING = {"exceptions", "genotypes"}
 INPUT = READING | {"preprocess"}
 MAY_IMPORT: dict[str, set[str]] = {
     "exceptions": set(),
-    "genotypes": {"exceptions"},
+    "staging": {"exceptions"},
+    "genotypes": {"exceptions", "staging"},
     "datasets": {"exceptions"},
     "preprocess": READING,
     "models": {"exceptions"},
     "training": {"exceptions", "models"},
-    "persistence": {"exceptions"},
+    "persistence": {"exceptions", "staging"},
     "estimators": INPUT | {"models", "training", "persistence"},
     "evaluate": INPUT | {"estimators"},
     "report": INPUT | {"estimators", "evaluate"},  # it explains the scores it shows
