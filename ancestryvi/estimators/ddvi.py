@@ -69,8 +69,9 @@ class AncestryDDVI(LatentVariableEstimator):
         `n_epochs` says otherwise. It takes `n_clusters` and `n_components`; parameters of the
         objective, and labels, are not for it.
     n_epochs : int or "auto", default="auto"
-        Passes over the samples, all phases together. "auto" is 45, changed where needed so that
-        there are 900 to 2,000 batches in all.
+        Passes over the samples, or over a new random choice of 65,536 each where there are more;
+        all phases together. "auto" is 45, changed where needed so that there are 900 to 2,000
+        batches in all.
     batch_size : int, default=256
         Samples per step.
     input : {"auto", "genotypes", "features"}, default="auto"
@@ -79,7 +80,7 @@ class AncestryDDVI(LatentVariableEstimator):
     pca : GenotypePCA, optional
         How genotypes become features; a clone of it is fitted. Default: ``GenotypePCA()``.
     device : str, default="auto"
-        "auto" (a CUDA GPU where there is one, else the CPU), "cpu", "cuda" or "mps". Training only;
+        "auto" (a CUDA GPU where there is one, else the CPU), "cpu", "cuda" or "mps". For `fit`;
         a fitted model is on the CPU.
     random_state : int, RandomState or None, default=None
         Seed. The same seed on the same machine gives the same result; global random states are
@@ -104,7 +105,8 @@ class AncestryDDVI(LatentVariableEstimator):
     n_clusters_ : int
         Number of parts of the prior; of those learned, the ones that own a sample.
     elbo_ : float
-        Mean of ``score_samples`` over the training samples, in nats.
+        Mean of ``score_samples`` over the training samples, at most 10,000 of them evenly chosen,
+        in nats.
     history_ : History
         Every term of every objective, per epoch.
     n_iter_ : int

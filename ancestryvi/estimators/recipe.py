@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ from ancestryvi.models.reference import ReferenceDDVI
 from ancestryvi.models.shapes import SHAPES
 from ancestryvi.training import History, Phase, one_thread, resolve_device, train_phase
 from ancestryvi.training.courses import Plan
+from ancestryvi.training.loop import n_batches
 from ancestryvi.training.reference import reference_phases
 from ancestryvi.training.wake_sleep import Weights
 
@@ -144,8 +145,7 @@ class Recipe:
         if isinstance(model, LatentClassModel):
             factor = COARSENING if labels is None else calibration(as_array(x), labels)
             model.posterior.class_factor.fill_(factor)
-        trained = model.cpu().double().requires_grad_(False)
-        return FittedModel(trained, blueprint, centre, unit), history
+        return FittedModel(in_double(model), blueprint, centre, unit), history
 
     def _fit_reference(
         self, features: NDArray[np.float64], random: np.random.RandomState
@@ -170,8 +170,7 @@ class Recipe:
             for phase in phases:
                 run(phase)
         model.set_noise(x)
-        trained = model.cpu().double().requires_grad_(False)
-        return FittedModel(trained, blueprint, centre, unit), history
+        return FittedModel(in_double(model), blueprint, centre, unit), history
 
     def _standardised(
         self, features: NDArray[np.float64]
@@ -212,10 +211,10 @@ class Recipe:
     def epochs(self, n_samples: int, settled: bool) -> dict[str, int]:
         """Epochs of each phase, at least one; `settled`: wake-sleep comes to refine."""
         if isinstance(self.n_epochs, str):
-            n_batches = math.ceil(n_samples / self.batch_size)
+            per_epoch = n_batches(n_samples, self.batch_size)
             n_epochs, least, most = self.system.n_auto
-            n_steps = min(max(n_epochs * n_batches, least), most)
-            total = math.ceil(n_steps / n_batches)
+            n_steps = min(max(n_epochs * per_epoch, least), most)
+            total = math.ceil(n_steps / per_epoch)
         else:
             total = int(self.n_epochs)
         left_out = {
@@ -335,3 +334,9 @@ class Recipe:
                 x.var(dim=0, correction=0).clamp(min=SMALLEST_NOISE**2).cpu()
             )
         return model
+
+
+def in_double(model: torch.nn.Module) -> Any:
+    """A trained model for the read-out: in double precision, on its device if that has it."""
+    device = next(model.parameters()).device
+    return model.to("cpu" if device.type == "mps" else device).double().requires_grad_(False)
