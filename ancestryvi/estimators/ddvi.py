@@ -61,6 +61,9 @@ class AncestryDDVI(LatentVariableEstimator):
     beta_neighbors : float, default=10.0
         Weight, in the pre-training, of a term that keeps neighbours in the features together on the
         map, where the prior is learned; 0 leaves it out.
+    beta_layout : float, default=10.0
+        Weight, in the pre-training, of a term that holds samples near a layout of the clusters by
+        multidimensional scaling, where the prior is learned; 0 starts from the first PCs instead.
     alpha : float, default=1.0
         Weight of the classification of labelled samples (section 4.1).
     preset : {"reference"} or None, default=None
@@ -157,6 +160,7 @@ class AncestryDDVI(LatentVariableEstimator):
         beta_reg: float = 1.0,
         beta_diff: float = 1.0,
         beta_neighbors: float = 10.0,
+        beta_layout: float = 10.0,
         alpha: float = 1.0,
         preset: str | None = None,
         n_epochs: int | str = "auto",
@@ -178,6 +182,7 @@ class AncestryDDVI(LatentVariableEstimator):
         self.beta_reg = beta_reg
         self.beta_diff = beta_diff
         self.beta_neighbors = beta_neighbors
+        self.beta_layout = beta_layout
         self.alpha = alpha
         self.preset = preset
         self.n_epochs = n_epochs
@@ -218,7 +223,7 @@ class AncestryDDVI(LatentVariableEstimator):
             self._check_range("n_clusters", Integral, 1)
         for name in ("n_components", "n_diffusion_steps", "n_sleep_steps"):
             self._check_range(name, Integral, 1)
-        for name in ("beta_reg", "beta_diff", "beta_neighbors", "alpha"):
+        for name in ("beta_reg", "beta_diff", "beta_neighbors", "beta_layout", "alpha"):
             self._check_range(name, Real, 0)
         self._check_training()
         self._check_choice("sleep", ("full", "latent", None))

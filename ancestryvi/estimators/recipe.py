@@ -22,11 +22,12 @@ from ancestryvi.estimators.discriminant import (
 )
 from ancestryvi.estimators.feature_mixture import (
     choose_n_clusters,
+    fit_feature_mixture,
 )
 from ancestryvi.estimators.fitted import FittedModel
+from ancestryvi.estimators.layout import flat_layout, mixture_layout
 from ancestryvi.estimators.starts import (
     as_array,
-    leading_axes,
     neighbour_pairs,
     start_clusters,
 )
@@ -83,6 +84,7 @@ class Recipe:
     n_sleep_steps: int = 1
     beta_diff: float = 1.0
     beta_neighbors: float = 0.0
+    beta_layout: float = 0.0
     preset: str | None = None
     n_structure: int | None = None
 
@@ -113,21 +115,27 @@ class Recipe:
         noise = torch.Generator(device=x.device).manual_seed(seed)
         settled = fixed is None and self.pretrain
         n_epochs = self.epochs(len(x), settled)
+        mixture = None
+        layout = flat_layout(x, self.n_components)
+        if settled and self.beta_layout:
+            mixture = fit_feature_mixture(as_array(x), blueprint.n_clusters, random)
+            layout = mixture_layout(x, self.n_components, mixture)
 
         def start() -> None:
             if fixed is None or labels is not None:
                 # the parts of a shape are nobody's yet; those of a user's own prior are in order
                 free = fixed is not None and isinstance(self.prior, str)
-                start_clusters(model, x, labels, blueprint, random, match_parts=free)
+                start_clusters(model, x, labels, blueprint, random, mixture, match_parts=free)
 
         plan = Plan(
-            axes=leading_axes(x, self.n_components),
+            layout=layout,
             n_epochs=n_epochs,
             weights=Weights(
                 beta_reg=self.beta_reg,
                 beta_diff=self.beta_diff,
                 alpha=self.alpha,
                 beta_neighbors=self.beta_neighbors,
+                beta_layout=self.beta_layout if settled else 0.0,
             ),
             generator=noise,
             seed=seed,
