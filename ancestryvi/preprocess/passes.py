@@ -119,15 +119,15 @@ def connected(address: str | None) -> Iterator[Any]:
         yield client
 
 
-def variant_blocks(n_samples: int, n_variants: int) -> list[slice]:
-    """Consecutive ranges of variants whose float32 matrix fits `BLOCK_BYTES`.
+def variant_blocks(n_samples: int, n_variants: int, n_bytes: int | None = None) -> list[slice]:
+    """Consecutive ranges of variants whose float32 matrix fits `n_bytes`, or else `BLOCK_BYTES`.
 
     Examples
     --------
     >>> variant_blocks(2**18, 40)
     [slice(0, 16, None), slice(16, 32, None), slice(32, 40, None)]
     """
-    width = min(MAX_BLOCK, max(1, BLOCK_BYTES // (4 * max(1, n_samples))))
+    width = min(MAX_BLOCK, max(1, (n_bytes or BLOCK_BYTES) // (4 * max(1, n_samples))))
     return [slice(i, min(i + width, n_variants)) for i in range(0, n_variants, width)]
 
 

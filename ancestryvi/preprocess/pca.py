@@ -32,7 +32,7 @@ from ancestryvi.preprocess.kinship import (
 )
 from ancestryvi.preprocess.ld import locate_unlinked
 from ancestryvi.preprocess.long_range_ld import REGIONS, in_long_range_ld
-from ancestryvi.preprocess.project import align, fingerprints, place
+from ancestryvi.preprocess.project import align, place
 from ancestryvi.preprocess.quality import QualityReport, count_calls, quality_control
 from ancestryvi.preprocess.scaling import patterson_parameters
 from ancestryvi.preprocess.spectrum import SpikedModel, n_outstanding, uneven_noise
@@ -206,6 +206,11 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         TypeError, ValueError
             If X is no dense numeric matrix.
         """
+        self._fit(X)
+        return self
+
+    def _fit(self, X: Any) -> NDArray[np.float64]:
+        """Fit, and return the scores of the samples that were fitted."""
         self._check_parameters()
         source = as_indexed(X)
         shape = (len(source.sample_ids), len(source.variants))
@@ -237,15 +242,16 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             self.mean_,
             self.scale_,
         )
-        self._decompose(source, matrix, report.counts.total_variance(report.variants))
-        match = align(self.variants_, source, self.kept_variants_)
-        self.fingerprints_ = fingerprints(source, match)[report.samples]
-        return self
+        return self._decompose(source, matrix, report.counts.total_variance(report.variants))
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float64]:
-        """Fit, and return the scores of the same samples."""
+        """Fit, and return the scores of the same samples, as `transform` gives them but rounding.
+
+        Without samples set aside this saves the pass over the genotypes that `transform` makes.
+        """
         data = as_indexed(X) if is_path(X) else X
-        return self.fit(data).transform(data)
+        scores = self._fit(data)
+        return scores if self.fit_samples_.all() else self.transform(data)
 
     def transform(self, X: Any) -> NDArray[np.float64]:
         """PC scores of samples of any origin, each independently of the others.
@@ -418,8 +424,10 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 "Raise --max-kinship (max_kinship).",
             )
 
-    def _decompose(self, source: IndexedDosages, matrix: ScaledDosages, trace: float) -> None:
-        """Eigenvectors of the relationship matrix, and from them the loadings."""
+    def _decompose(
+        self, source: IndexedDosages, matrix: ScaledDosages, trace: float
+    ) -> NDArray[np.float64]:
+        """Eigenvectors of the relationship matrix, and from them loadings and scores."""
         n_samples, n_variants = matrix.shape
         n_components = self._requested_components()
         n_leading = min(max(n_components, MAX_AUTO_COMPONENTS), n_samples)
@@ -433,9 +441,9 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             del gram
         else:
             n_wanted = min(n_components, n_leading)
-            found = randomised_eigenpairs(source, matrix, n_leading, n_wanted)
-            eigenvalues, vectors = found.eigenvalues, found.vectors
-            row_squares = found.row_squares
+            pairs = randomised_eigenpairs(source, matrix, n_leading, n_wanted)
+            eigenvalues, vectors = pairs.eigenvalues, pairs.vectors
+            row_squares = pairs.row_squares
         rank = int(np.sum(eigenvalues > trace * MIN_SHARE))
         if rank == 0:
             raise SampleError(
@@ -452,12 +460,15 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         n_kept = min(n_components, rank)
         singular = np.sqrt(eigenvalues[:n_kept])
         basis = (vectors[:, :n_kept] / singular).astype(np.float32)
-        components, diagonal = loadings(source, matrix, basis)
+        found = loadings(source, matrix, basis)
+        components, self.fingerprints_ = found.components, found.fingerprints
         largest = components[np.arange(n_kept), np.abs(components).argmax(axis=1)]
         self.components_ = components * np.sign(largest)[:, None]
+        scores: NDArray[np.float64] = vectors[:, :n_kept] * (singular * np.sign(largest))
         level, mixing = uneven_noise(
-            diagonal, row_squares, eigenvalues[:rank], vectors[:, :rank], spiked.n_signal
+            found.squares, row_squares, eigenvalues[:rank], vectors[:, :rank], spiked.n_signal
         )
         self.shrinkage_ = spiked.shrinkage(singular**2, level[:n_kept], mixing[:n_kept])
         self.explained_variance_ = singular**2 / (n_samples - 1)
         self.explained_variance_ratio_ = eigenvalues[:n_kept] / trace
+        return scores

@@ -223,7 +223,8 @@ def test_shrinkage_within_a_population_that_is_more_diverse(solver):
     axis = np.argmax(np.abs(pca.transform(X[fitted]).T @ half[fitted]))
     old = pca.transform(X[fitted])[:, axis] @ half[fitted]
     new = pca.transform(X[~fitted])[:, axis] @ half[~fitted]
-    assert new / old == pytest.approx(1.0, abs=0.04)
+    # the randomised solver estimates the noise of each sample from 16 random vectors
+    assert new / old == pytest.approx(1.0, abs=0.04 if solver == "exact" else 0.06)
     assert pca.shrinkage_[axis] < 0.9
 
 
