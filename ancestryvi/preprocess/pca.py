@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from numbers import Integral
 from typing import Any
 
@@ -18,10 +19,7 @@ from ancestryvi.genotypes.source import IndexedDosages
 from ancestryvi.preprocess.decomposition import (
     EXACT_BYTES,
     ScaledDosages,
-    leading_eigenpairs,
-    loadings,
     randomised_eigenpairs,
-    relationship_matrix,
 )
 from ancestryvi.preprocess.inputs import as_indexed, is_path
 from ancestryvi.preprocess.kinship import (
@@ -36,6 +34,7 @@ from ancestryvi.preprocess.project import align, place
 from ancestryvi.preprocess.quality import QualityReport, count_calls, quality_control
 from ancestryvi.preprocess.scaling import patterson_parameters
 from ancestryvi.preprocess.spectrum import SpikedModel, n_outstanding, uneven_noise
+from ancestryvi.preprocess.where import arithmetic
 
 MIN_AUTO_COMPONENTS = 2
 MAX_AUTO_COMPONENTS = 50
@@ -46,6 +45,8 @@ MIN_SHARE = 1e-6
 a few times 1e-7."""
 
 SOLVERS = ("auto", "exact", "randomized")
+
+DEVICES = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
 class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -94,6 +95,12 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         samples and whose time does too. "randomized" never forms it: block-Krylov iteration, at
         most 8 passes over the genotypes, in memory and time proportional to the samples. "auto" is
         exact as long as the matrix fits 2 GiB, which is up to 16,384 samples.
+    device : str, default="auto"
+        Where relationship matrix, components and loadings are computed: "cpu", or a GPU by the name
+        that torch has for it, such as "cuda". "auto" takes a CUDA GPU where there is one and the
+        work is more than some seconds of a CPU: 10^12 multiplications, as of 4,000 samples and
+        60,000 variants. Scores of the two agree to about 1e-5 of the largest. It is the CPU in any
+        case on a Dask cluster, and for "mps".
 
     Attributes
     ----------
@@ -167,6 +174,7 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         long_range_ld: str | None = None,
         max_kinship: float | None = 0.0884,
         solver: str = "auto",
+        device: str = "auto",
     ) -> None:
         self.n_components = n_components
         self.min_maf = min_maf
@@ -180,6 +188,7 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.long_range_ld = long_range_ld
         self.max_kinship = max_kinship
         self.solver = solver
+        self.device = device
 
     def fit(self, X: Any, y: Any = None) -> GenotypePCA:
         """Choose variants and samples, and compute the components.
@@ -199,10 +208,13 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         ------
         NoVariantsError, SampleError
             If fewer than 1 variant or 2 samples pass quality control, or no samples differ.
+        MemoryNeedError
+            If the relationship matrix does not fit the memory of the GPU.
         InputFormatError
             If X holds something other than dosages.
         ValueError
-            If `n_components` is neither "auto" nor an int of at least 1, or `solver` is unknown.
+            If `n_components` is neither "auto" nor an int of at least 1, or `solver` or `device` is
+            unknown or not there.
         TypeError, ValueError
             If X is no dense numeric matrix.
         """
@@ -352,6 +364,11 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                     f"The {name!r} parameter of GenotypePCA must be one of "
                     f"{', '.join(map(str, among))}. Got {value!r} instead."
                 )
+        if not DEVICES.fullmatch(str(self.device)):
+            raise ValueError(
+                "The 'device' parameter of GenotypePCA must be 'auto', 'cpu', 'cuda', 'cuda:1' and "
+                f"so on, or 'mps'. Got {self.device!r} instead."
+            )
 
     def _leave_out_long_range(self, source: IndexedDosages, report: QualityReport) -> None:
         """Remove variants of regions that thinning by windows does not thin."""
@@ -434,14 +451,13 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.solver_ = self.solver
         if self.solver == "auto":
             self.solver_ = "exact" if 8 * n_samples**2 <= EXACT_BYTES else "randomized"
+        at_once = n_samples if self.solver_ == "exact" else 10 * n_components
+        work = arithmetic(self.device, float(n_samples) * n_variants * at_once)
         if self.solver_ == "exact":
-            gram = relationship_matrix(source, matrix)
-            row_squares = np.einsum("ij,ij->i", gram, gram)
-            eigenvalues, vectors = leading_eigenpairs(gram, n_leading)
-            del gram
+            eigenvalues, vectors, row_squares = work.exact_eigenpairs(source, matrix, n_leading)
         else:
             n_wanted = min(n_components, n_leading)
-            pairs = randomised_eigenpairs(source, matrix, n_leading, n_wanted)
+            pairs = randomised_eigenpairs(source, matrix, n_leading, n_wanted, work.product)
             eigenvalues, vectors = pairs.eigenvalues, pairs.vectors
             row_squares = pairs.row_squares
         rank = int(np.sum(eigenvalues > trace * MIN_SHARE))
@@ -460,7 +476,7 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         n_kept = min(n_components, rank)
         singular = np.sqrt(eigenvalues[:n_kept])
         basis = (vectors[:, :n_kept] / singular).astype(np.float32)
-        found = loadings(source, matrix, basis)
+        found = work.loadings(source, matrix, basis)
         components, self.fingerprints_ = found.components, found.fingerprints
         largest = components[np.arange(n_kept), np.abs(components).argmax(axis=1)]
         self.components_ = components * np.sign(largest)[:, None]

@@ -8,11 +8,12 @@ from ancestryvi.genotypes import Genotypes, open_source
 from ancestryvi.preprocess import GenotypePCA, decomposition, passes
 from ancestryvi.preprocess.decomposition import (
     ScaledDosages,
-    block_krylov,
     leading_eigenpairs,
+    product,
     randomised_eigenpairs,
     relationship_matrix,
 )
+from ancestryvi.preprocess.krylov import block_krylov
 from ancestryvi.preprocess.scaling import patterson_parameters
 
 NO_THINNING = {"max_ld_r2": None, "max_kinship": None}
@@ -188,7 +189,7 @@ def test_an_unknown_solver_is_refused():
 
 def test_randomised_eigenpairs_are_those_of_the_relationship_matrix(structured):
     matrix, Z = scaled_dosages(structured)
-    found = randomised_eigenpairs(Genotypes.from_dosages(structured), matrix, 20, 7)
+    found = randomised_eigenpairs(Genotypes.from_dosages(structured), matrix, 20, 7, product)
     values = np.linalg.eigvalsh(Z @ Z.T)[::-1]
     np.testing.assert_allclose(found.eigenvalues[:7], values[:7], rtol=1e-5)
     np.testing.assert_allclose(found.eigenvalues, values[:20], rtol=0.05)
