@@ -41,10 +41,8 @@ class OnDevice:
 
     device: torch.device
 
-    def exact_eigenpairs(
-        self, source: IndexedDosages, matrix: ScaledDosages, n_leading: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """As the function of this name in `preprocess.decomposition`.
+    def relationship_matrix(self, source: IndexedDosages, matrix: ScaledDosages) -> torch.Tensor:
+        """As the function of this name in `preprocess.decomposition`, on the device.
 
         Raises
         ------
@@ -58,6 +56,19 @@ class OnDevice:
             for block, calls, _ in self._read(source, matrix, "relationship matrix"):
                 scaled = self._scaled(matrix, block, calls)
                 gram += scaled.T @ scaled
+        return gram
+
+    def exact_eigenpairs(
+        self, source: IndexedDosages, matrix: ScaledDosages, n_leading: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """As the function of this name in `preprocess.decomposition`.
+
+        Raises
+        ------
+        MemoryNeedError
+            As `relationship_matrix`.
+        """
+        gram = self.relationship_matrix(source, matrix)
         row_squares = torch.linalg.vector_norm(gram, dim=1).square()
         # As on the CPU: vectors in single precision, and one step of Rayleigh and Ritz in double.
         _, vectors = torch.linalg.eigh(gram.float())
