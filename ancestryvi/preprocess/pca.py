@@ -93,7 +93,7 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     solver : {"auto", "exact", "randomized"}, default="auto"
         "exact" makes the relationship matrix, whose memory grows with the square of the number of
         samples and whose time does too. "randomized" never forms it: block-Krylov iteration, at
-        most 8 passes over the genotypes, in memory and time proportional to the samples. "auto" is
+        most 9 passes over the genotypes, in memory and time proportional to the samples. "auto" is
         exact as long as the matrix fits 2 GiB, which is up to 16,384 samples.
     device : str, default="auto"
         Where relationship matrix, components and loadings are computed: "cpu", or a GPU by the name

@@ -427,6 +427,7 @@ def test_parameters_are_kept_as_given_and_cloned():
         "solver": "exact",
         "max_kinship": 0.2,
         "long_range_ld": "GRCh38",
+        "device": "cpu",
     }
     model = GenotypePCA(**options)
     assert model.get_params() == options
