@@ -291,7 +291,7 @@ def dask(options: argparse.Namespace, folder: Path) -> str:
                 threading.Timer(seconds / 2, os.kill, (victim, signal.SIGKILL)).start()
             start = time.perf_counter()
             with passes_on(client):
-                scores = pca.fit(path).transform(path)
+                scores = pca.fit_transform(path)
             rows.append(
                 {
                     "run": "2 workers" + (", one killed in mid-pass" if killed else ""),
