@@ -141,8 +141,8 @@ class _Gram:
 
 def exact_eigenpairs(
     source: IndexedDosages, matrix: ScaledDosages, n_leading: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Leading eigenvalues and vectors of Z Z', and the sums of squares of its rows.
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Leading eigenvalues and vectors of Z Z', and the sum of squares of all eigenvalues.
 
     Parameters
     ----------
@@ -154,11 +154,11 @@ def exact_eigenpairs(
     -------
     eigenvalues, vectors : ndarray
         As `leading_eigenpairs` gives them.
-    row_squares : ndarray of shape (n_samples,)
+    trace_of_square : float
     """
     gram = relationship_matrix(source, matrix)
-    row_squares = np.einsum("ij,ij->i", gram, gram)
-    return *leading_eigenpairs(gram, n_leading), row_squares
+    trace_of_square = float(np.einsum("ij,ij", gram, gram))
+    return *leading_eigenpairs(gram, n_leading), trace_of_square
 
 
 def leading_eigenpairs(

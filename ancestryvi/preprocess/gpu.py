@@ -60,7 +60,7 @@ class OnDevice:
 
     def exact_eigenpairs(
         self, source: IndexedDosages, matrix: ScaledDosages, n_leading: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
         """As the function of this name in `preprocess.decomposition`.
 
         Raises
@@ -69,14 +69,14 @@ class OnDevice:
             As `relationship_matrix`.
         """
         gram = self.relationship_matrix(source, matrix)
-        row_squares = torch.linalg.vector_norm(gram, dim=1).square()
+        trace_of_square = float(torch.linalg.vector_norm(gram)) ** 2
         # As on the CPU: vectors in single precision, and one step of Rayleigh and Ritz in double.
         _, vectors = torch.linalg.eigh(gram.float())
         basis, _ = torch.linalg.qr(vectors[:, -n_leading:].double())
         del vectors
         values, weights = torch.linalg.eigh(basis.T @ (gram @ basis))
         leading = (basis @ weights).flip(1)
-        return _numpy(values.flip(0)), _numpy(leading), _numpy(row_squares)
+        return _numpy(values.flip(0)), _numpy(leading), trace_of_square
 
     def product(
         self,

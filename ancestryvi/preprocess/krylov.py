@@ -28,15 +28,14 @@ class KrylovResult:
         Decreasing.
     vectors : ndarray of shape (n_samples, n_leading)
         Orthonormal.
-    row_squares : ndarray of shape (n_samples,)
-        Estimate of the sum of squares of each row of the matrix; they add up to the sum of squares
-        of all eigenvalues.
+    trace_of_square : float
+        Estimate of the sum of squares of all eigenvalues.
     n_passes : int
     """
 
     eigenvalues: NDArray[np.float64]
     vectors: NDArray[np.float64]
-    row_squares: NDArray[np.float64]
+    trace_of_square: float
     n_passes: int
 
 
@@ -52,8 +51,7 @@ def block_krylov(
     before it; the pairs are the best ones in the span (Rayleigh-Ritz). The residuals |G v - l v|
     come for free and end the passes when those wanted are below `TOLERANCE` times l.
 
-    The sums of squares of the rows of G, which add up to that of all eigenvalues, are |G|^2 by
-    rows. With P the projection on the vectors found, two
+    The sum of squares of all eigenvalues is |G|^2. With P the projection on the vectors found, two
     of its parts, |P G P|^2 and 2 |(1 - P) G P|^2, are known, and |(1 - P) G (1 - P)|^2 is estimated
     without bias from `N_PROBES` random vectors that are multiplied along in the first pass
     (Hutchinson's estimator); the relative error of the sum is about
@@ -116,9 +114,8 @@ def block_krylov(
             block = orthonormal(block - span @ (span.T @ block))
     rest = probed - turned @ (vectors.T @ probes)
     rest -= vectors @ (vectors.T @ rest)
-    row_squares = vectors**2 @ values**2 + np.mean(rest**2, axis=1)
-    row_squares += 2 * np.sum(residuals**2) / n_samples
-    return KrylovResult(values, vectors, row_squares, -(-here.stop // width))
+    trace_of_square = np.sum(values**2) + 2 * np.sum(residuals**2) + np.sum(rest**2) / N_PROBES
+    return KrylovResult(values, vectors, float(trace_of_square), -(-here.stop // width))
 
 
 def orthonormal(block: NDArray[np.float64]) -> NDArray[np.float64]:

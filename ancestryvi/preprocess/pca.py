@@ -33,7 +33,8 @@ from ancestryvi.preprocess.long_range_ld import REGIONS, in_long_range_ld
 from ancestryvi.preprocess.project import align, place
 from ancestryvi.preprocess.quality import QualityReport, count_calls, quality_control
 from ancestryvi.preprocess.scaling import patterson_parameters
-from ancestryvi.preprocess.spectrum import SpikedModel, n_outstanding, uneven_noise
+from ancestryvi.preprocess.shrinkage import shrinkage
+from ancestryvi.preprocess.spectrum import SpikedModel, n_outstanding
 from ancestryvi.preprocess.where import arithmetic
 
 MIN_AUTO_COMPONENTS = 2
@@ -454,12 +455,12 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         at_once = n_samples if self.solver_ == "exact" else 10 * n_components
         work = arithmetic(self.device, float(n_samples) * n_variants * at_once)
         if self.solver_ == "exact":
-            eigenvalues, vectors, row_squares = work.exact_eigenpairs(source, matrix, n_leading)
+            eigenvalues, vectors, squares = work.exact_eigenpairs(source, matrix, n_leading)
         else:
             n_wanted = min(n_components, n_leading)
             pairs = randomised_eigenpairs(source, matrix, n_leading, n_wanted, work.product)
             eigenvalues, vectors = pairs.eigenvalues, pairs.vectors
-            row_squares = pairs.row_squares
+            squares = pairs.trace_of_square
         rank = int(np.sum(eigenvalues > trace * MIN_SHARE))
         if rank == 0:
             raise SampleError(
@@ -468,7 +469,7 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             )
         leading = eigenvalues[: min(rank, MAX_AUTO_COMPONENTS)]
         self.spectrum_ = leading / trace
-        spiked = SpikedModel.of(leading, trace, float(row_squares.sum()), n_samples, n_variants)
+        spiked = SpikedModel.of(leading, trace, squares, n_samples, n_variants)
         self.n_signal_ = spiked.n_signal
         self.n_structure_ = n_outstanding(leading, spiked.n_signal)
         if self.n_components == "auto":
@@ -481,10 +482,9 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         largest = components[np.arange(n_kept), np.abs(components).argmax(axis=1)]
         self.components_ = components * np.sign(largest)[:, None]
         scores: NDArray[np.float64] = vectors[:, :n_kept] * (singular * np.sign(largest))
-        level, mixing = uneven_noise(
-            found.squares, row_squares, eigenvalues[:rank], vectors[:, :rank], spiked.n_signal
-        )
-        self.shrinkage_ = spiked.shrinkage(singular**2, level[:n_kept], mixing[:n_kept])
+        self.shrinkage_ = shrinkage(
+            spiked, eigenvalues[:rank], vectors[:, :rank], found.squares, trace, squares
+        )[:n_kept]
         self.explained_variance_ = singular**2 / (n_samples - 1)
         self.explained_variance_ratio_ = eigenvalues[:n_kept] / trace
         return scores

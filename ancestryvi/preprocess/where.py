@@ -26,7 +26,7 @@ class Arithmetic(Protocol):
 
     def exact_eigenpairs(
         self, source: IndexedDosages, matrix: ScaledDosages, n_leading: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]: ...
 
     def product(
         self,

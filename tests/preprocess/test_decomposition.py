@@ -100,7 +100,7 @@ def test_block_krylov_finds_separated_pairs_to_its_tolerance(n_leading):
     np.testing.assert_allclose(found.eigenvalues, values[:n_leading], rtol=1e-4)
     assert subspace_angles(found.vectors, vectors[:, :n_leading]).max() < 1e-3
     np.testing.assert_allclose(found.vectors.T @ found.vectors, np.eye(n_leading), atol=1e-9)
-    assert found.row_squares.sum() == pytest.approx(np.sum(values**2), rel=1e-3)
+    assert found.trace_of_square == pytest.approx(np.sum(values**2), rel=1e-3)
 
 
 def test_the_sum_of_squares_is_estimated_without_bias():
@@ -109,7 +109,7 @@ def test_the_sum_of_squares_is_estimated_without_bias():
     values = np.sort(rng.uniform(1, 3, 1000))[::-1]
     G, _ = symmetric(rng, values)
     found = block_krylov(lambda Q: G @ Q, rng.normal(size=(1000, 24)), 10, 10)
-    assert found.row_squares.sum() == pytest.approx(np.sum(values**2), rel=0.03)
+    assert found.trace_of_square == pytest.approx(np.sum(values**2), rel=0.03)
 
 
 @pytest.mark.parametrize("rank", [1, 3, 30])
@@ -193,7 +193,7 @@ def test_randomised_eigenpairs_are_those_of_the_relationship_matrix(structured):
     values = np.linalg.eigvalsh(Z @ Z.T)[::-1]
     np.testing.assert_allclose(found.eigenvalues[:7], values[:7], rtol=1e-5)
     np.testing.assert_allclose(found.eigenvalues, values[:20], rtol=0.05)
-    assert found.row_squares.sum() == pytest.approx(np.sum(values**2), rel=0.03)
+    assert found.trace_of_square == pytest.approx(np.sum(values**2), rel=0.03)
 
 
 # ---- from files ----------------------------------------------------------------------------------
