@@ -117,7 +117,10 @@ model_options = [
         help="Passes over the samples; 'auto' is by their number.",
     ),
     click.option(
-        "--device", default="auto", show_default=True, help="auto, cpu, cuda or mps, to train on."
+        "--device",
+        default="auto",
+        show_default=True,
+        help="auto, cpu, cuda or mps: for PCs of large cohorts and training.",
     ),
 ]
 
