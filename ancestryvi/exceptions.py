@@ -37,6 +37,14 @@ class OutputError(AncestryVIError, OSError):
     """An output exists already, cannot be written, or its format cannot hold the data."""
 
 
+class DownloadError(AncestryVIError, OSError):
+    """A file cannot be fetched; the message says whether trying again helps."""
+
+
+class ChecksumError(DownloadError):
+    """What was fetched is not the file whose checksum its publisher gives."""
+
+
 class TrainingError(AncestryVIError, ArithmeticError):
     """The loss became non-finite; the message names epoch and batch and what to change."""
 

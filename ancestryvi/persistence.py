@@ -6,10 +6,9 @@ parses data and executes nothing.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from ancestryvi.exceptions import ModelFormatError, OutputError
+from ancestryvi.staging import hidden_folder
 
 FORMAT = "ancestryvi model"
 FORMAT_VERSION = 1
@@ -67,21 +67,14 @@ def whole_directory(
             f"{path} exists and is not empty; choose another directory, or replace what an earlier "
             "run wrote there with --force (overwrite=True)."
         )
-    try:
-        path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
-            raise PermissionError(13, os.strerror(13))
-        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.absolute().parent))
-    except OSError as error:
+    if path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
         raise OutputError(
-            f"{path} cannot be written ({error.strerror or error}); choose another directory."
-        ) from error
-    try:
+            f"{path} cannot be written ({os.strerror(errno.EACCES)}); choose another directory."
+        )
+    with hidden_folder(path) as staging:
         yield staging
         staging.chmod(0o777 & ~_umask())
         _publish(staging, path, owned)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _umask() -> int:

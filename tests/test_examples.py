@@ -81,7 +81,7 @@ def test_every_command_of_the_readme_is_valid(tmp_path):
 def test_the_help_lists_every_verb():
     result = CliRunner().invoke(main, ["--help"])
     assert result.exit_code == 0
-    for verb in ("embed", "project", "benchmark", "info"):
+    for verb in ("embed", "project", "benchmark", "convert", "info", "fetch"):
         assert verb in result.output
 
 

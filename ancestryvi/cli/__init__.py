@@ -6,6 +6,7 @@ from ancestryvi import __version__
 from ancestryvi.cli.benchmark import benchmark
 from ancestryvi.cli.convert import convert
 from ancestryvi.cli.embed import embed
+from ancestryvi.cli.fetch import fetch
 from ancestryvi.cli.info import info
 from ancestryvi.cli.project import project
 
@@ -21,6 +22,7 @@ def main() -> None:
     ancestryvi benchmark cohort.vcf.gz --labels samples.tsv --out compared/
     ancestryvi convert cohort.vcf.gz cohort.pgen
     ancestryvi info map/model
+    ancestryvi fetch 1000g --out 1000g/
 
     Exit status: 0 done, 1 the data or the machine is at fault, 2 wrong usage.
     """
@@ -31,3 +33,4 @@ main.add_command(project)
 main.add_command(benchmark)
 main.add_command(convert)
 main.add_command(info)
+main.add_command(fetch)

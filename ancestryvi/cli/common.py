@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import signal
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import click
@@ -26,7 +29,8 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(*args: Any, debug: bool, **kwargs: Any) -> None:
         try:
-            function(*args, **kwargs)
+            with interrupted_by(signal.SIGTERM):
+                function(*args, **kwargs)
         except click.ClickException:
             raise
         except Exception as error:
@@ -36,6 +40,23 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
             sys.exit(1)
 
     return run
+
+
+@contextmanager
+def interrupted_by(number: signal.Signals) -> Iterator[None]:
+    """Let a signal do what Ctrl-C does, so that unfinished output goes."""
+
+    def interrupt(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # nobody else gets signals
+        yield
+        return
+    before = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def _describe(error: Exception) -> str:
@@ -92,16 +113,29 @@ class Notes:
             self.add(str(message))
 
 
+def _with_labels(context: click.Context, option: click.Parameter, column: str | None) -> str | None:
+    """Refuse the name of a column where there is no table."""
+    if column is not None and context.params.get("labels") is None:
+        raise click.UsageError(f"{option.opts[0]} {column!r} needs --labels.", context)
+    return column
+
+
 labels_options = [
     click.option(
         "--labels",
         type=click.Path(),
+        is_eager=True,
         help="Table of samples (TSV or CSV with a header), joined by sample id, for colours and "
         "metrics.",
     ),
-    click.option("--label-id", help="Column of sample ids in --labels, if not found by name."),
+    click.option(
+        "--label-id",
+        callback=_with_labels,
+        help="Column of sample ids in --labels, if not found by name.",
+    ),
     click.option(
         "--label-column",
+        callback=_with_labels,
         help="Column of --labels to colour and score by. Default: 'population' or the first.",
     ),
 ]
@@ -120,10 +154,25 @@ input_option = click.option(
 )
 
 
+def _check_regions(
+    context: click.Context, option: click.Parameter, regions: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Refuse what is no region."""
+    if regions:
+        from ancestryvi.genotypes.selection import parse_regions
+
+        try:
+            parse_regions(regions)
+        except AncestryVIError as error:
+            raise click.BadParameter(str(error)) from error
+    return regions
+
+
 filter_options = [
     click.option(
         "--region",
         multiple=True,
+        callback=_check_regions,
         metavar="CHR[:FROM-TO]",
         help="Read only these positions, 1-based and inclusive; may be given several times. "
         "Contigs are named as in the file: chr1 is not 1.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from ancestryvi.cli.common import Notes, filter_options, options, say, verb
@@ -41,8 +43,15 @@ def convert(
     OUT appears whole or not at all.
     """
     with Notes() as notes:
+        from ancestryvi.exceptions import OutputError
         from ancestryvi.genotypes import open_source, write_genotypes
+        from ancestryvi.genotypes.convert import suffix_of
         from ancestryvi.genotypes.reading import with_progress
+
+        try:
+            suffix_of(Path(out))
+        except OutputError as error:
+            raise click.BadParameter(str(error), param_hint="'OUT'") from error
 
         source = open_source(
             list(genotypes), "dosages", region=region or None, samples=samples, variants=variants

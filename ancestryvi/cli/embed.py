@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
@@ -25,6 +26,18 @@ from ancestryvi.cli.components import (
     passes,
     pca_options,
 )
+
+
+class Device(click.ParamType):
+    """The name of a kind of device, with a number or not."""
+
+    name = "device"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        if re.fullmatch(r"auto|cpu|(cuda|mps|xpu)(:\d+)?", value):
+            return str(value)
+        return self.fail(f"{value!r} is none of auto, cpu, cuda, mps and xpu", param)
+
 
 TUNING = frozenset(
     {
@@ -118,9 +131,11 @@ model_options = [
     ),
     click.option(
         "--device",
+        type=Device(),
         default="auto",
         show_default=True,
-        help="auto, cpu, cuda or mps: for PCs of large cohorts and training.",
+        help="auto, cpu, cuda or mps: for PCs of large cohorts and training; cuda:1 is the second "
+        "GPU.",
     ),
 ]
 
@@ -238,6 +253,7 @@ def _embed(
 
     from ancestryvi.cli.inputs import leading_scores
     from ancestryvi.cli.outputs import Result, provenance_record, write_result
+    from ancestryvi.device import resolve_device
     from ancestryvi.exceptions import LabelError
     from ancestryvi.preprocess.quality import QC_COLUMNS
 
@@ -298,6 +314,9 @@ def _embed(
     n_empty = 0 if asked == "auto" else min(asked, len(scores)) - model.n_clusters_
     if n_empty > 0 and classes is None and parameters["prior"] in ("auto", "mixture"):
         notes.add(f"{n_empty} of the clusters asked for own no sample and were dropped.")
+    if cohort.not_selected:
+        rows = pd.DataFrame(cohort.not_selected, columns=QC_COLUMNS)
+        qc = pd.concat([rows, qc], ignore_index=True)
     result = Result(
         title="Map of ancestry",
         cohort=cohort,
@@ -329,6 +348,7 @@ def _embed(
             "elbo_nats_per_sample": getattr(model, "elbo_", None),
         },
         seconds=clock.seconds,
+        device=str(resolve_device(model.device)) if hasattr(model, "history_") else None,
     )
     metrics = write_result(staging, result, provenance, notes.lines)
     say(

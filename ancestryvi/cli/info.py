@@ -18,9 +18,13 @@ def info(path: tuple[str, ...]) -> None:
     """Describe a model directory, or genotype files, as lines of name and value."""
     from ancestryvi.genotypes.vcz import is_store
 
-    first = Path(path[0])
-    is_model = len(path) == 1 and first.is_dir() and not is_store(first)
-    facts = _describe_model(first) if is_model else _describe_data(path)
+    models = [name for name in path if Path(name).is_dir() and not is_store(Path(name))]
+    if models and len(path) > 1:
+        raise click.UsageError(
+            f"{models[0]} is a directory, such as that of a model, and models are described one at "
+            "a time; genotype files are described together."
+        )
+    facts = _describe_model(Path(path[0])) if models else _describe_data(path)
     for name, value in facts.items():
         click.echo(f"{name}\t{value}")
 
@@ -60,14 +64,18 @@ def _describe_data(paths: tuple[str, ...]) -> dict[str, Any]:
     """Facts of genotype files or a table of PC scores."""
     import numpy as np
 
-    from ancestryvi.genotypes import MISSING, open_source, read_scores
+    from ancestryvi.genotypes import MISSING, open_source
     from ancestryvi.genotypes.memory import available_bytes, size
-    from ancestryvi.genotypes.reading import with_progress
+    from ancestryvi.genotypes.reading import format_of, score_table, with_progress
 
     source = open_source(list(paths))
-    facts: dict[str, Any] = {"files": len(paths), "samples": len(source.sample_ids)}
+    facts: dict[str, Any] = {
+        "files": len(paths),
+        "format": "; ".join(dict.fromkeys(map(format_of, paths))),
+        "samples": len(source.sample_ids),
+    }
     if source.content == "scores":
-        return facts | {"content": "PC scores", "components": read_scores(paths[0]).shape[1]}
+        return facts | {"content": "PC scores", "components": score_table(source).shape[1]}
     n_variants = n_missing = 0
     contigs: Counter[str] = Counter()
     for block in with_progress(source.iter_blocks()):

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
 from ancestryvi.cli.common import Notes, say
 from ancestryvi.exceptions import InputFormatError, LabelError
-from ancestryvi.genotypes import (
-    join_labels,
-    open_source,
-    read_genotypes,
-    read_sample_table,
-    read_scores,
-)
+from ancestryvi.genotypes import GenotypeSource, join_labels, open_source, read_sample_table
 from ancestryvi.genotypes.memory import size
+from ancestryvi.genotypes.reading import read_whole, score_table
+from ancestryvi.genotypes.selection import SelectedSource
 from ancestryvi.genotypes.source import IndexedDosages, is_indexed
 
 SELECTION = ("region", "samples", "variants")
@@ -41,12 +37,15 @@ class Cohort:
         No columns when there are no labels.
     label_column : str or None
         The column to colour and score by.
+    not_selected : list of rows of ``qc.tsv``
+        What was in the files and not asked for.
     """
 
     data: IndexedDosages | pd.DataFrame
     sample_ids: list[str]
     labels: pd.DataFrame
     label_column: str | None
+    not_selected: list[tuple[str, str, int, int, int, str]] = field(default_factory=list)
 
     @property
     def label_columns(self) -> list[str]:
@@ -95,7 +94,7 @@ def read_cohort(
                 f"{len(paths)} tables of PC scores were given; components of separate analyses "
                 "cannot be joined. Give one table."
             )
-        data = read_scores(paths[0])
+        data = score_table(source)
         say(f"Read {data.shape[0]:,} samples x {data.shape[1]} PC scores.")
     else:
         files = f"{len(paths)} file{'s' if len(paths) > 1 else ''}"
@@ -113,13 +112,39 @@ def read_cohort(
                 f"of a file; convert it first: ancestryvi convert {' '.join(paths)} cohort.pgen"
             )
         else:
-            data = read_genotypes(list(paths), progress=True, **kept)
+            data = read_whole(source, progress=True)
             share = data.n_missing / max(1, data.dosages.size)
             say(
                 f"Read {data.n_samples:,} samples x {data.n_variants:,} variants from {files}; "
                 f"{share:.2%} of calls are missing."
             )
-    return Cohort(data, list(source.sample_ids), table, label_column)
+    rows = [] if source.content == "scores" else _not_selected(source, len(data.variants), kept)
+    return Cohort(data, list(source.sample_ids), table, label_column, rows)
+
+
+def _not_selected(
+    source: GenotypeSource, n_variants: int, kept: Mapping[str, Any]
+) -> list[tuple[str, str, int, int, int, str]]:
+    """What region, samples and variants left out, as rows of ``qc.tsv``."""
+    if not isinstance(source, SelectedSource):
+        return []
+    why: dict[str, list[str]] = {"samples": [], "variants": []}
+    if kept["region"]:
+        why["variants"].append(f"outside {', '.join(kept['region'])}")
+    for name, reasons in why.items():
+        if kept[name]:
+            reasons.append(f"not in {kept[name]}")
+    rows = []
+    for scope, there, here in (
+        ("samples", source.n_samples_there, len(source.sample_ids)),
+        ("variants", source.n_variants_there, n_variants),
+    ):
+        if why[scope]:
+            detail = " or ".join(why[scope])
+            if there is None:
+                there, detail = here, f"{detail}: not counted, since the index spared reading them"
+            rows.append((scope, "not asked for", there, there - here, here, detail))
+    return rows
 
 
 def input_files(
@@ -135,9 +160,7 @@ def _choose_label(table: pd.DataFrame, asked: str | None, path: str | None) -> s
     columns = list(table.columns)
     if asked is not None:
         if asked not in columns:
-            raise LabelError(
-                f"{path or '--labels'} has no column {asked!r}; its columns are {columns}."
-            )
+            raise LabelError(f"{path} has no column {asked!r}; its columns are {columns}.")
         return asked
     by_name = {str(name).lower(): name for name in columns}
     for name in ("population", "pop"):

@@ -49,7 +49,27 @@ OUTPUTS = (
 )
 """Everything that a verb may write into its output directory."""
 
-VERSIONED = ("numpy", "scipy", "pandas", "scikit-learn", "isal", "torch", "anndata")
+MODULES = {
+    "anndata": "anndata",
+    "cyvcf2": "cyvcf2",
+    "distributed": "distributed",
+    "h5py": "h5py",
+    "igraph": "igraph",
+    "isal": "isal",
+    "matplotlib": "matplotlib",
+    "numcodecs": "numcodecs",
+    "numpy": "numpy",
+    "pandas": "pandas",
+    "Pgenlib": "pgenlib",
+    "plotly": "plotly",
+    "safetensors": "safetensors",
+    "scikit-learn": "sklearn",
+    "scipy": "scipy",
+    "torch": "torch",
+    "umap-learn": "umap",
+    "zarr": "zarr",
+}
+"""Packages whose versions are recorded if a run has loaded them, and their modules."""
 
 
 SHOWN = (
@@ -208,8 +228,12 @@ def provenance_record(
     parameters: Mapping[str, Any],
     counts: Mapping[str, Any],
     seconds: Mapping[str, float],
+    device: str | None = None,
 ) -> dict[str, Any]:
-    """Versions, parameters, inputs with checksums, and what the run cost."""
+    """Versions, parameters, inputs with checksums, and what the run cost.
+
+    `device` is the one that a model was trained on, if it was.
+    """
     return {
         "program": "ancestryvi",
         "version": __version__,
@@ -220,9 +244,14 @@ def provenance_record(
         "counts": dict(counts),
         "seconds": dict(seconds),
         "peak_memory_mb": round(_peak_bytes() / 2**20),
+        **({} if device is None else {"device": device}),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: metadata.version(name) for name in VERSIONED},
+        "packages": {
+            name: metadata.version(name)
+            for name, module in MODULES.items()
+            if module in sys.modules
+        },
     }
 
 

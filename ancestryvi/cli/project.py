@@ -73,7 +73,6 @@ def _project(
     clock: Stopwatch,
 ) -> None:
     """Match, place and write."""
-    import numpy as np
     import pandas as pd
 
     from ancestryvi.cli.inputs import leading_scores
@@ -83,7 +82,8 @@ def _project(
 
     n_samples = len(cohort.sample_ids)
     rows: list[tuple[str, str, int, int, int, str]] = [
-        ("samples", "read", n_samples, 0, n_samples, "")
+        *cohort.not_selected,
+        ("samples", "read", n_samples, 0, n_samples, ""),
     ]
     data = cohort.data
     if isinstance(data, pd.DataFrame) != (model.pca_ is None):
@@ -95,8 +95,10 @@ def _project(
     if model.pca_ is None:
         data = leading_scores(data, model.n_features_in_)
     placed = model.project(data)
-    match, counts = placed.match, {}
+    match, counts, call_rate = placed.match, {}, None
     if match is not None:
+        call_rate = _call_rate(data, match.index[match.index >= 0])
+        _account_for_calls(call_rate, model.pca_.min_sample_call_rate, cohort, rows, notes)
         counts = match.counts()
         n_reference = len(match.index)
         rows.append(("variants", "in the model", n_reference, 0, n_reference, ""))
@@ -113,10 +115,6 @@ def _project(
             f"{match.n_matched:,} of the model's {n_reference:,} variants matched: {detail}; "
             f"{counts['ambiguous']} ambiguous, {counts['absent']} absent."
         )
-        empty = np.isnan(placed.scores).any(axis=1)
-        if empty.any():
-            ids = ", ".join(np.array(cohort.sample_ids, object)[empty])
-            notes.add(f"{int(empty.sum())} samples have no call at these variants: {ids}.")
     classes = getattr(model, "classes_", None)  # of a model that was fitted with labels
     result = Result(
         title="Samples on a map of ancestry",
@@ -129,6 +127,7 @@ def _project(
         scores=placed.scores,
         qc=pd.DataFrame(rows, columns=QC_COLUMNS),
         spread=placed.spread,
+        call_rate=call_rate,
         class_names=None if classes is None else [str(name) for name in classes],
         background=pd.DataFrame(
             {
@@ -149,3 +148,39 @@ def _project(
         seconds=clock.seconds,
     )
     write_result(staging, result, provenance, notes.lines)
+
+
+def _call_rate(data: Any, variants: Any) -> Any:
+    """Share of these variants that are called in each sample, of shape (n_samples,)."""
+    import numpy as np
+
+    from ancestryvi.preprocess.quality import count_calls
+
+    chosen = np.zeros(len(data.variants), dtype=bool)
+    chosen[variants] = True
+    everyone = np.ones(len(data.sample_ids), dtype=bool)
+    return count_calls(data, everyone, chosen).called_per_sample / chosen.sum()
+
+
+def _account_for_calls(
+    call_rate: Any, smallest: float, cohort: Any, rows: list[Any], notes: Notes
+) -> None:
+    """Name the samples without calls, which have no place, and those with few, which have one."""
+    rates = list(zip(cohort.sample_ids, call_rate, strict=True))
+    silent = ", ".join(name for name, rate in rates if rate == 0)
+    few = ", ".join(name for name, rate in rates if 0 < rate < smallest)
+    n_silent = int((call_rate == 0).sum())
+    n_few = int((call_rate < smallest).sum()) - n_silent
+    n_placed = len(rates) - n_silent
+    detail = "none of the matched variants called" + (f": {silent}" if silent else "")
+    rows.append(("samples", "no calls", len(rates), n_silent, n_placed, detail))
+    detail = f"{n_few} with less than {smallest:g} of the matched variants called, placed as well"
+    detail += f": {few}" if few else ""
+    rows.append(("samples", "sample call rate", n_placed, 0, n_placed, detail))
+    if silent:
+        notes.add(f"{n_silent} samples have no call at these variants: {silent}.")
+    if few:
+        notes.add(
+            f"{n_few} samples have calls at less than {smallest:g} of these variants, so that "
+            f"their places are less certain: {few}."
+        )

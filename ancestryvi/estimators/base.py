@@ -32,6 +32,10 @@ def _where(ability: str) -> Callable[[Any], bool]:
     return lambda estimator: estimator._can(ability)
 
 
+MOST_BOUNDED = 10_000
+"""Samples that ``elbo_`` is the mean over, evenly chosen from more: a mean needs no more."""
+
+
 class AncestryEstimator(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator, ABC
 ):
@@ -162,20 +166,30 @@ class AncestryEstimator(
 
     def _read_out(self, features: NDArray[np.float64]) -> Self:
         """Set the fitted attributes; drop learned clusters that are empty, order them by size."""
-        settled = hasattr(self, "classes_") or not self._fitted.learned
-        while True:
-            self._codes = argmax(self._fitted.probabilities(features))
-            n_clusters = self._fitted.n_clusters
-            sizes = np.bincount(self._codes[self._codes >= 0], minlength=n_clusters)
-            order = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]
-            if settled or np.array_equal(order, np.arange(n_clusters)):
-                break
-            self._fitted = self._fitted.keep_clusters(order)
+        codes = argmax(self._fitted.probabilities(features))
+        if self._fitted.learned and not hasattr(self, "classes_"):
+            codes = self._in_order(codes, features)
+        self._codes = codes
         self._publish()
         self.embedding_ = self._fitted.place(features)
         if self._can("bound"):
-            self.elbo_ = float(np.nanmean(self._fitted.elbo(features)))
+            step = -(-len(features) // MOST_BOUNDED)
+            self.elbo_ = float(np.nanmean(self._fitted.elbo(features[::step])))
         return self
+
+    def _in_order(
+        self, codes: NDArray[np.int64], features: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        """Drop clusters that no sample is in, order the others by size, and renumber the codes."""
+        while True:
+            n_clusters = self._fitted.n_clusters
+            sizes = np.bincount(codes[codes >= 0], minlength=n_clusters)
+            order = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]
+            if not np.array_equal(order, np.arange(n_clusters)):
+                self._fitted = self._fitted.keep_clusters(order)
+            if len(order) == n_clusters:
+                return np.append(np.argsort(order), -1)[codes]
+            codes = argmax(self._fitted.probabilities(features))
 
     def _publish(self) -> None:
         """Attributes that follow from what was fitted and the clusters of its samples."""

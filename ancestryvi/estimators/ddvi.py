@@ -61,6 +61,9 @@ class AncestryDDVI(LatentVariableEstimator):
     beta_neighbors : float, default=10.0
         Weight, in the pre-training, of a term that keeps neighbours in the features together on the
         map, where the prior is learned; 0 leaves it out.
+    beta_layout : float, default=10.0
+        Weight, in the pre-training, of a term that holds samples near a layout of the clusters by
+        multidimensional scaling, where the prior is learned; 0 starts from the first PCs instead.
     alpha : float, default=1.0
         Weight of the classification of labelled samples (section 4.1).
     preset : {"reference"} or None, default=None
@@ -69,8 +72,9 @@ class AncestryDDVI(LatentVariableEstimator):
         `n_epochs` says otherwise. It takes `n_clusters` and `n_components`; parameters of the
         objective, and labels, are not for it.
     n_epochs : int or "auto", default="auto"
-        Passes over the samples, all phases together. "auto" is 45, changed where needed so that
-        there are 900 to 2,000 batches in all.
+        Passes over the samples, or over a new random choice of 65,536 each where there are more;
+        all phases together. "auto" is 45, changed where needed so that there are 900 to 2,000
+        batches in all.
     batch_size : int, default=256
         Samples per step.
     input : {"auto", "genotypes", "features"}, default="auto"
@@ -79,7 +83,7 @@ class AncestryDDVI(LatentVariableEstimator):
     pca : GenotypePCA, optional
         How genotypes become features; a clone of it is fitted. Default: ``GenotypePCA()``.
     device : str, default="auto"
-        "auto" (a CUDA GPU where there is one, else the CPU), "cpu", "cuda" or "mps". Training only;
+        "auto" (a CUDA GPU where there is one, else the CPU), "cpu", "cuda" or "mps". For `fit`;
         a fitted model is on the CPU.
     random_state : int, RandomState or None, default=None
         Seed. The same seed on the same machine gives the same result; global random states are
@@ -104,7 +108,8 @@ class AncestryDDVI(LatentVariableEstimator):
     n_clusters_ : int
         Number of parts of the prior; of those learned, the ones that own a sample.
     elbo_ : float
-        Mean of ``score_samples`` over the training samples, in nats.
+        Mean of ``score_samples`` over the training samples, at most 10,000 of them evenly chosen,
+        in nats.
     history_ : History
         Every term of every objective, per epoch.
     n_iter_ : int
@@ -155,6 +160,7 @@ class AncestryDDVI(LatentVariableEstimator):
         beta_reg: float = 1.0,
         beta_diff: float = 1.0,
         beta_neighbors: float = 10.0,
+        beta_layout: float = 10.0,
         alpha: float = 1.0,
         preset: str | None = None,
         n_epochs: int | str = "auto",
@@ -176,6 +182,7 @@ class AncestryDDVI(LatentVariableEstimator):
         self.beta_reg = beta_reg
         self.beta_diff = beta_diff
         self.beta_neighbors = beta_neighbors
+        self.beta_layout = beta_layout
         self.alpha = alpha
         self.preset = preset
         self.n_epochs = n_epochs
@@ -216,7 +223,7 @@ class AncestryDDVI(LatentVariableEstimator):
             self._check_range("n_clusters", Integral, 1)
         for name in ("n_components", "n_diffusion_steps", "n_sleep_steps"):
             self._check_range(name, Integral, 1)
-        for name in ("beta_reg", "beta_diff", "beta_neighbors", "alpha"):
+        for name in ("beta_reg", "beta_diff", "beta_neighbors", "beta_layout", "alpha"):
             self._check_range(name, Real, 0)
         self._check_training()
         self._check_choice("sleep", ("full", "latent", None))

@@ -21,8 +21,8 @@ N_DRAWS = 32
 """Posterior draws per sample behind probabilities and bounds; the same noise for every sample and
 every call, so that results are deterministic and do not depend on other rows."""
 
-ROWS_AT_ONCE = 64
-"""Samples whose posterior is evaluated at once, which bounds memory."""
+ROWS_AT_ONCE = {"cpu": 64, "cuda": 2048}
+"""Samples whose posterior is evaluated at once, by the kind of device, which bounds memory."""
 
 
 class Fitted(Protocol):
@@ -79,7 +79,7 @@ class FittedModel:
     Parameters
     ----------
     module : Autoencoder or ReferenceDDVI
-        On the CPU, in double precision.
+        In double precision; on the CPU, but for the read-out of `fit`.
     blueprint : Blueprint
         What the module was made of; `keep_clusters` may have left fewer clusters.
     centre : ndarray of shape (n_features,)
@@ -106,12 +106,17 @@ class FittedModel:
     @property
     def centers(self) -> NDArray[np.float64]:
         """Means of the parts of the prior."""
-        return self.module.prior.centers.detach().numpy().copy()
+        return self.module.prior.centers.detach().cpu().numpy().copy()
 
     @property
     def weights(self) -> NDArray[np.float64]:
         """Weights of the parts of the prior."""
-        return self.module.prior.log_weights.detach().exp().numpy()
+        return self.module.prior.log_weights.detach().exp().cpu().numpy()
+
+    def on(self, device: str) -> Self:
+        """The same, computed on this device."""
+        self.module.to(device)
+        return self
 
     def record(self) -> dict[str, Any]:
         """Blueprint and unit."""
@@ -209,11 +214,13 @@ class FittedModel:
         """A function of standardised rows."""
         result = np.full((len(features), *shape), np.nan)
         usable = np.flatnonzero(~np.isnan(features).any(axis=1))
-        for start in range(0, len(usable), ROWS_AT_ONCE):
-            rows = usable[start : start + ROWS_AT_ONCE]
+        device = next(self.module.parameters()).device
+        n_rows = ROWS_AT_ONCE[device.type]
+        for start in range(0, len(usable), n_rows):
+            rows = usable[start : start + n_rows]
             with torch.no_grad():
-                x = torch.as_tensor((features[rows] - self.centre) / self.unit)
-                result[rows] = function(x).numpy()
+                x = torch.as_tensor((features[rows] - self.centre) / self.unit, device=device)
+                result[rows] = function(x).cpu().numpy()
         return result
 
     def _fixed_noise(self) -> tuple[Tensor, Tensor]:
@@ -225,7 +232,9 @@ class FittedModel:
         shape = (self.module.n_noise, N_DRAWS // 2, 1, self.module.n_latent)
         noise = standardise(torch.randn(shape, generator=generator, dtype=torch.float64))
         uniform = (torch.randperm(N_DRAWS, generator=generator) + 0.5) / N_DRAWS
-        return torch.cat([noise, -noise], dim=1), uniform.double().unsqueeze(1)
+        device = next(self.module.parameters()).device
+        mirrored = torch.cat([noise, -noise], dim=1)
+        return mirrored.to(device), uniform.double().unsqueeze(1).to(device)
 
 
 @dataclass(frozen=True)

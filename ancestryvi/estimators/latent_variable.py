@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,12 @@ class LatentVariableEstimator(AncestryEstimator):
         fitted, self.history_ = recipe.fit(features, random, labels)
         self.n_iter_ = len(self.history_)
         return fitted
+
+    def _read_out(self, features: NDArray[np.float64]) -> Self:
+        """As for every method, on the device of the training; the model then rests on the CPU."""
+        super()._read_out(features)
+        self._fitted = self._fitted.on("cpu")
+        return self
 
     def _check_training(self) -> None:
         """Raise ValueError for the first parameter of training out of range."""

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,11 +22,12 @@ from ancestryvi.estimators.discriminant import (
 )
 from ancestryvi.estimators.feature_mixture import (
     choose_n_clusters,
+    fit_feature_mixture,
 )
 from ancestryvi.estimators.fitted import FittedModel
+from ancestryvi.estimators.layout import flat_layout, mixture_layout
 from ancestryvi.estimators.starts import (
     as_array,
-    leading_axes,
     neighbour_pairs,
     start_clusters,
 )
@@ -39,6 +40,7 @@ from ancestryvi.models.reference import ReferenceDDVI
 from ancestryvi.models.shapes import SHAPES
 from ancestryvi.training import History, Phase, one_thread, resolve_device, train_phase
 from ancestryvi.training.courses import Plan
+from ancestryvi.training.loop import n_batches
 from ancestryvi.training.reference import reference_phases
 from ancestryvi.training.wake_sleep import Weights
 
@@ -82,6 +84,7 @@ class Recipe:
     n_sleep_steps: int = 1
     beta_diff: float = 1.0
     beta_neighbors: float = 0.0
+    beta_layout: float = 0.0
     preset: str | None = None
     n_structure: int | None = None
 
@@ -112,21 +115,27 @@ class Recipe:
         noise = torch.Generator(device=x.device).manual_seed(seed)
         settled = fixed is None and self.pretrain
         n_epochs = self.epochs(len(x), settled)
+        mixture = None
+        layout = flat_layout(x, self.n_components)
+        if settled and self.beta_layout:
+            mixture = fit_feature_mixture(as_array(x), blueprint.n_clusters, random)
+            layout = mixture_layout(x, self.n_components, mixture)
 
         def start() -> None:
             if fixed is None or labels is not None:
                 # the parts of a shape are nobody's yet; those of a user's own prior are in order
                 free = fixed is not None and isinstance(self.prior, str)
-                start_clusters(model, x, labels, blueprint, random, match_parts=free)
+                start_clusters(model, x, labels, blueprint, random, mixture, match_parts=free)
 
         plan = Plan(
-            axes=leading_axes(x, self.n_components),
+            layout=layout,
             n_epochs=n_epochs,
             weights=Weights(
                 beta_reg=self.beta_reg,
                 beta_diff=self.beta_diff,
                 alpha=self.alpha,
                 beta_neighbors=self.beta_neighbors,
+                beta_layout=self.beta_layout if settled else 0.0,
             ),
             generator=noise,
             seed=seed,
@@ -144,8 +153,7 @@ class Recipe:
         if isinstance(model, LatentClassModel):
             factor = COARSENING if labels is None else calibration(as_array(x), labels)
             model.posterior.class_factor.fill_(factor)
-        trained = model.cpu().double().requires_grad_(False)
-        return FittedModel(trained, blueprint, centre, unit), history
+        return FittedModel(in_double(model), blueprint, centre, unit), history
 
     def _fit_reference(
         self, features: NDArray[np.float64], random: np.random.RandomState
@@ -170,8 +178,7 @@ class Recipe:
             for phase in phases:
                 run(phase)
         model.set_noise(x)
-        trained = model.cpu().double().requires_grad_(False)
-        return FittedModel(trained, blueprint, centre, unit), history
+        return FittedModel(in_double(model), blueprint, centre, unit), history
 
     def _standardised(
         self, features: NDArray[np.float64]
@@ -212,10 +219,10 @@ class Recipe:
     def epochs(self, n_samples: int, settled: bool) -> dict[str, int]:
         """Epochs of each phase, at least one; `settled`: wake-sleep comes to refine."""
         if isinstance(self.n_epochs, str):
-            n_batches = math.ceil(n_samples / self.batch_size)
+            per_epoch = n_batches(n_samples, self.batch_size)
             n_epochs, least, most = self.system.n_auto
-            n_steps = min(max(n_epochs * n_batches, least), most)
-            total = math.ceil(n_steps / n_batches)
+            n_steps = min(max(n_epochs * per_epoch, least), most)
+            total = math.ceil(n_steps / per_epoch)
         else:
             total = int(self.n_epochs)
         left_out = {
@@ -335,3 +342,9 @@ class Recipe:
                 x.var(dim=0, correction=0).clamp(min=SMALLEST_NOISE**2).cpu()
             )
         return model
+
+
+def in_double(model: torch.nn.Module) -> Any:
+    """A trained model for the read-out: in double precision, on its device if that has it."""
+    device = next(model.parameters()).device
+    return model.to("cpu" if device.type == "mps" else device).double().requires_grad_(False)

@@ -1,8 +1,6 @@
-"""What training starts from: clusters, pairs of neighbours, and the axes of the map."""
+"""What training starts from: clusters, and pairs of neighbours."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import torch
@@ -15,6 +13,7 @@ from torch import Tensor
 from ancestryvi.estimators.blueprint import Blueprint
 from ancestryvi.estimators.discriminant import fit_discriminant
 from ancestryvi.estimators.feature_mixture import fit_feature_mixture, quadratic_form
+from ancestryvi.estimators.tool_parts import Mixture
 from ancestryvi.models.latent_class import LatentClassModel
 from ancestryvi.models.latent_variable import Autoencoder
 from ancestryvi.models.priors import MixturePrior
@@ -38,13 +37,15 @@ def start_clusters(
     labels: NDArray[np.int64] | None,
     blueprint: Blueprint,
     random: np.random.RandomState,
+    mixture: Mixture | None,
     *,
     match_parts: bool = False,
 ) -> None:
     """Give prior and classes their start from what the warm start has found.
 
-    Each sample is shared out to clusters: by the labels and a discriminant of them, by a mixture
-    fitted to the features where classes are explicit, or else by one fitted to the latents. A prior
+    Each sample is shared out to clusters: by the labels and a discriminant of them, by the
+    `mixture` of the features where classes are explicit (it is fitted if it is None), or else by
+    one fitted to the latents. A prior
     that is to be learned gets one component for each, with the mean and covariance of its samples,
     widened by the spread of their beliefs. Classes get q(c | x) from the discriminant or the
     mixture, and as offset what the decoder leaves of their samples.
@@ -58,18 +59,18 @@ def start_clusters(
     if labels is not None:
         weights, bias, responsibilities = fit_discriminant(features, labels)
     elif blueprint.classes:
-        found = fit_feature_mixture(features, blueprint.n_clusters, random)
+        found = mixture or fit_feature_mixture(features, blueprint.n_clusters, random)
         squared, weights, bias = quadratic_form(found.weights, found.means, found.scales**2)
         responsibilities = found.at(features)
     else:
-        mixture = GaussianMixture(
+        of_latents = GaussianMixture(
             blueprint.n_clusters,
             reg_covar=MIN_VARIANCE,
             max_iter=500,
             n_init=5,
             random_state=random,
         )
-        responsibilities = mixture.fit(latents).predict_proba(latents)
+        responsibilities = of_latents.fit(latents).predict_proba(latents)
     sizes = responsibilities.sum(axis=0) + EMPTY
     share = responsibilities / sizes
     if match_parts:
@@ -122,17 +123,3 @@ def neighbour_pairs(x: Tensor, random: np.random.RandomState) -> Pairs:
 def as_array(tensor: Tensor) -> NDArray[np.float64]:
     """A tensor in double precision, in numpy."""
     return tensor.cpu().double().numpy()  # the double precision is the CPU's: MPS has none
-
-
-def leading_axes(x: Tensor, n_latent: int) -> Tensor:
-    """Matrix of shape (n_features, n_latent) that turns x into its first PCs, of unit variance.
-
-    Columns beyond the rank are 0. The largest entry of each column is positive.
-    """
-    _, singular, vectors = torch.linalg.svd(x.double().cpu(), full_matrices=False)
-    n_axes = min(n_latent, int((singular > 1e-6 * singular[0]).sum()))
-    axes = vectors[:n_axes].T / singular[:n_axes] * math.sqrt(len(x))
-    axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
-    padded = torch.zeros(x.shape[1], n_latent, dtype=torch.float64)
-    padded[:, :n_axes] = axes
-    return padded.to(x)

@@ -44,6 +44,12 @@ def starts_block(header: bytes) -> bool:
     return header.startswith(_START) and header[12:16] == b"BC\x02\0"
 
 
+def is_bgzf(path: Path) -> bool:
+    """Tell BGZF from other gzip, by its first block."""
+    with path.open("rb") as file:
+        return starts_block(file.read(HEADER_BYTES))
+
+
 def check_end(path: Path) -> None:
     """Refuse a BGZF file without its end marker: cut between two blocks it would look complete.
 
@@ -52,11 +58,12 @@ def check_end(path: Path) -> None:
     InputFormatError
         If the marker is missing.
     """
+    if not is_bgzf(path):
+        return
     with path.open("rb") as file:
-        if starts_block(file.read(HEADER_BYTES)):
-            file.seek(-min(len(END), path.stat().st_size), 2)
-            if file.read() != END:
-                raise InputFormatError(
-                    f"{path} is truncated: the BGZF end-of-file block is missing; copy the file "
-                    "again, or, if it is complete, write it anew with bgzip"
-                )
+        file.seek(-min(len(END), path.stat().st_size), 2)
+        if file.read() != END:
+            raise InputFormatError(
+                f"{path} is truncated: the BGZF end-of-file block is missing; copy the file "
+                "again, or, if it is complete, write it anew with bgzip"
+            )

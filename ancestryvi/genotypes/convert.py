@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +28,7 @@ from ancestryvi.genotypes.source import (
 from ancestryvi.genotypes.vcf_writer import write_vcf
 from ancestryvi.genotypes.vcz import write_vcz
 from ancestryvi.genotypes.writing import Outgoing, is_multiallelic, variant_key
+from ancestryvi.staging import hidden_folder
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ def write_genotypes(
     (2, [[0, 2], [1, -1]])
     """
     path = Path(path)
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     format_ = _FORMATS[suffix]
     if isinstance(source, Genotypes):
         source = _InMemory(source)
@@ -149,7 +147,7 @@ def write_genotypes(
         counted(progress(source.iter_blocks()), path),
         len(source.variants) if is_indexed(source) else None,
     )
-    with _staging(path) as folder:
+    with hidden_folder(path) as folder:
         format_.write(outgoing, folder / path.name)
         for name in names:
             _publish(folder / name, path.with_name(name), folder)
@@ -210,8 +208,14 @@ class _Counted:
             raise NoVariantsError(f"no variant is left to write to {path}")
 
 
-def _suffix(path: Path) -> str:
-    """Return the suffix that says the format."""
+def suffix_of(path: Path) -> str:
+    """Return the suffix that says the format.
+
+    Raises
+    ------
+    OutputError
+        If it is none of `SUFFIXES`.
+    """
     for suffix in sorted(_FORMATS, key=len, reverse=True):
         if path.name.endswith(suffix) and path.name != suffix:
             return suffix
@@ -233,23 +237,6 @@ def _check_targets(targets: list[Path], inputs: Sequence[Path], overwrite: bool)
             raise OutputError(
                 f"{target} exists; choose another name, or replace it with --force (overwrite=True)"
             )
-
-
-@contextmanager
-def _staging(path: Path) -> Iterator[Path]:
-    """A hidden folder beside `path`, gone when the block ends."""
-    parent = path.absolute().parent
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=parent))
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror or error}); choose another folder"
-        ) from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _publish(written: Path, target: Path, folder: Path) -> None:

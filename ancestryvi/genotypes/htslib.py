@@ -72,6 +72,7 @@ class HtslibSource:
     def __init__(self, path: str, regions: Sequence[Region] = ()) -> None:
         self._path = path
         self._regions = tuple(regions)
+        self.is_part = bool(regions)  # what else the file has is not known
         self.paths: tuple[Path, ...] = (Path(path),)
         if not is_available():
             raise InputFormatError(

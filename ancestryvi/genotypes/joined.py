@@ -53,6 +53,7 @@ class JoinedSource:
         self.paths = tuple(path for source in sources for path in source.paths)
         self.sample_ids = sources[0].sample_ids
         self.contigs = [name for source in sources for name in getattr(source, "contigs", ())]
+        self.is_part = any(getattr(source, "is_part", False) for source in sources)
         for source in sources[1:]:
             _check_same_samples(sources[0], source)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ancestryvi.exceptions import InputFormatError, NoVariantsError
+from ancestryvi.genotypes.bgzf import is_bgzf
 from ancestryvi.genotypes.container import Genotypes, sample_frame
 from ancestryvi.genotypes.h5ad import H5adSource
 from ancestryvi.genotypes.htslib import HtslibSource, has_index, is_available, is_remote
@@ -21,7 +22,7 @@ from ancestryvi.genotypes.plink import BedSource
 from ancestryvi.genotypes.scores import ScoresSource
 from ancestryvi.genotypes.selection import Region, parse_regions, select
 from ancestryvi.genotypes.source import Block, GenotypeSource, StrPath, is_indexed
-from ancestryvi.genotypes.text import first_bytes
+from ancestryvi.genotypes.text import first_bytes, is_gzip
 from ancestryvi.genotypes.vcf import VcfSource
 from ancestryvi.genotypes.vcz import VczSource, is_store
 
@@ -45,6 +46,15 @@ _SUFFIXES = {
     ".tsv": "scores",
     ".csv": "scores",
     ".txt": "scores",
+}
+_FORMAT_NAMES = {
+    "vcf": "VCF",
+    "bcf": "BCF",
+    "bed": "PLINK 1 (.bed)",
+    "pgen": "PLINK 2 (.pgen)",
+    "vcz": "VCF-Zarr",
+    "h5ad": "AnnData (.h5ad)",
+    "scores": "table",
 }
 _PLINK_SETS = {".bim": ".bed", ".fam": ".bed", ".pvar": ".pgen", ".psam": ".pgen"}
 _DOSAGE_SOURCES: dict[str, Callable[[Path], GenotypeSource]] = {
@@ -182,6 +192,11 @@ def read_genotypes(
     source = open_source(
         paths, content="dosages", region=region, samples=samples, variants=variants
     )
+    return read_whole(source, progress)
+
+
+def read_whole(source: GenotypeSource, progress: bool = False) -> Genotypes:
+    """Read all that an open source of dosages holds; see `read_genotypes`."""
     where = ", ".join(map(str, source.paths))
     n_samples = len(source.sample_ids)
     blocks = source.iter_blocks()
@@ -234,10 +249,35 @@ def read_scores(path: StrPath) -> pd.DataFrame:
     >>> scores.columns.tolist(), scores.loc["ann"].tolist()
     (['PC1', 'PC2'], [0.5, -1.0])
     """
-    source = open_source(path, content="scores")
+    return score_table(open_source(path, content="scores"))
+
+
+def score_table(source: GenotypeSource) -> pd.DataFrame:
+    """Read an open table of scores; see `read_scores`."""
     (block,) = source.iter_blocks()
     index = sample_frame(source.sample_ids).index
     return pd.DataFrame(block.values, index=index, columns=block.columns["name"].tolist())
+
+
+def format_of(path: StrPath) -> str:
+    """Name the format of a file that `open_source` takes, and how it is packed.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "cohort.vcf")
+    ...     _ = path.write_text("##fileformat=VCFv4.3\\n")
+    ...     format_of(path)
+    'VCF, text'
+    """
+    if is_remote(str(path)):
+        return "VCF or BCF at a URL"
+    path = _resolve(Path(path))
+    name = _FORMAT_NAMES.get(_format(path)[0] or "scores", "")
+    if path.is_file() and is_gzip(path):
+        return f"{name}, {'BGZF' if is_bgzf(path) else 'gzip'}"
+    return f"{name}, text" if name == "VCF" else name
 
 
 def _open_one(given: StrPath, content: str, regions: Sequence[Region]) -> GenotypeSource:

@@ -261,6 +261,13 @@ class SelectedSource:
     keep : callable, optional
         Marks the variants to keep in a variant table; a `VariantFilter` is told when a pass
         begins and ends.
+
+    Attributes
+    ----------
+    n_samples_there : int
+        Samples of the source.
+    n_variants_there : int or None
+        Variants of the source: known when all have been read, and not if an index spared it.
     """
 
     content: Content = "dosages"
@@ -277,13 +284,17 @@ class SelectedSource:
         self.paths = source.paths
         ids = source.sample_ids
         self.sample_ids = ids if rows is None else [ids[row] for row in rows]
+        self.n_samples_there = len(ids)
+        self.n_variants_there: int | None = None
 
     def iter_blocks(self) -> Iterator[Block]:
         """Yield what is kept of each block."""
         if isinstance(self._keep, VariantFilter):
             self._keep.restart(getattr(self._source, "contigs", ()))
+        n_variants = 0
         for block in self._source.iter_blocks():
             values, columns = block.values, block.columns
+            n_variants += len(columns)
             if self._keep is not None:
                 mask = self._keep(columns)
                 if not mask.any():
@@ -292,6 +303,8 @@ class SelectedSource:
                     values = values.T[mask].T
                     columns = columns[mask].reset_index(drop=True)
             yield Block(self._take_rows(values), columns)
+        if not getattr(self._source, "is_part", False):
+            self.n_variants_there = n_variants
         if isinstance(self._keep, VariantFilter):
             self._keep.finish(self.paths)
 
@@ -310,6 +323,7 @@ class SelectedIndexed(SelectedSource):
     ) -> None:
         super().__init__(source, rows, keep)
         self._indexed = source
+        self.n_variants_there = len(source.variants)
         self._columns = np.arange(len(source.variants))
         self.variants = source.variants
         if keep is not None:

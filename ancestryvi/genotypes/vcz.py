@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,7 @@ class _Calls:
         """Read dosages of (variants, samples)."""
         path = source.paths[0]
         try:
+            self._check_lengths(path, start, stop)
             return decode_alleles(self._array[start:stop])
         except UnreadableCallError as error:
             raise source.unreadable(start, error) from error
@@ -153,6 +155,35 @@ class _Calls:
                 f"{path} is damaged: variants {start} to {stop - 1} cannot be read ({error}); "
                 "copy it again"
             ) from error
+
+    def _check_lengths(self, path: Path, start: int, stop: int) -> None:
+        """Compare the files of chunks with the length that Blosc notes at their beginning.
+
+        Blosc itself reads on where a chunk was cut, and may take what lies there in memory for
+        calls.
+
+        Raises
+        ------
+        ValueError
+            If a file is shorter or longer.
+        """
+        array = self._array
+        codecs = array.compressors
+        if not path.is_dir() or not codecs or "Blosc" not in type(codecs[-1]).__name__:
+            return
+        first, last = start // array.chunks[0], (stop - 1) // array.chunks[0]
+        others = (
+            range(-(-n // step)) for n, step in zip(array.shape[1:], array.chunks[1:], strict=True)
+        )
+        for place in product(range(first, last + 1), *others):
+            file = path / "call_genotype" / array.metadata.encode_chunk_key(place)
+            if not file.is_file():
+                continue  # a chunk of the fill value
+            size = file.stat().st_size
+            with file.open("rb") as opened:
+                noted = int.from_bytes(opened.read(16)[12:], "little")
+            if size != noted:
+                raise ValueError(f"chunk {file.name} has {size} bytes of {noted}")
 
 
 def is_store(path: Path) -> bool:

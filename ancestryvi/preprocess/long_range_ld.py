@@ -43,7 +43,7 @@ REGIONS: dict[str, tuple[tuple[str, int, int], ...]] = {
     ),
     "GRCh38": (
         ("1", 47_534_328, 51_534_328),
-        ("2", 85_772_876, 99_883_538),
+        ("2", 85_772_877, 99_883_538),
         ("2", 133_742_429, 137_242_430),
         ("2", 182_135_273, 189_135_274),
         ("3", 47_458_510, 49_962_567),
@@ -56,14 +56,14 @@ REGIONS: dict[str, tuple[tuple[str, int, int], ...]] = {
         ("6", 24_999_772, 35_032_223),
         ("6", 57_135_202, 63_290_095),
         ("6", 139_678_863, 142_178_863),
-        ("7", 54_932_306, 66_535_013),
+        ("7", 54_932_307, 66_535_013),
         ("8", 7_142_478, 13_142_491),
-        ("8", 43_144_856, 49_087_441),
+        ("8", 43_144_857, 49_087_441),
         ("8", 110_987_771, 113_987_771),
-        ("10", 36_711_071, 42_504_552),
-        ("11", 45_978_450, 57_232_527),
+        ("10", 36_711_072, 42_504_552),
+        ("11", 45_978_449, 57_232_526),
         ("11", 87_789_108, 90_766_832),
-        ("12", 32_847_065, 39_606_198),
+        ("12", 32_847_066, 39_606_198),
         ("12", 109_062_195, 111_562_196),
         ("20", 33_412_194, 35_912_078),
     ),
@@ -72,9 +72,10 @@ REGIONS: dict[str, tuple[tuple[str, int, int], ...]] = {
 
 GRCh37: Price et al. (2008), American Journal of Human Genetics 83(1):132-135, and Anderson et al.
 (2010), Nature Protocols 5(9):1564-1573, as listed by the Genome Analysis Wiki of the University of
-Michigan ("Regions of high linkage disequilibrium"). GRCh38: the same 24 regions, the two ends of
-each moved by the distance between the builds there. The list for GRCh38 on that page came out of a
-lift-over that broke regions up: of LCT it has 119 base pairs, of the inversion of 8p23 two thirds.
+Michigan ("Regions of high linkage disequilibrium"). GRCh38: both ends of each of these, lifted over
+by themselves with UCSC's chain hg19ToHg38.over.chain.gz (MD5 35887f73fe5e2231656504d1f6430900); all
+48 lie in it and lift back to where they were. Regions lifted as wholes break up at centromeres: of
+LCT the list for GRCh38 on that page has 119 base pairs, of the inversion of 8p23 two thirds.
 """
 
 

@@ -18,6 +18,7 @@ from ancestryvi.training.loop import Phase
 from ancestryvi.training.wake_sleep import (
     SETTLED_RATE,
     WAKE_SLEEP_RATE,
+    LayoutFunction,
     Pairs,
     Weights,
     dreaming,
@@ -33,8 +34,8 @@ class Plan:
 
     Attributes
     ----------
-    axes : Tensor of shape (n_features, n_latent)
-        Where the map starts from: x @ axes.
+    layout : callable
+        Where the map starts from: places of shape (n, n_latent) of rows of x.
     n_epochs : mapping of str to int
         Epochs of each phase; a phase that is not named is left out where that is possible.
     weights : Weights
@@ -55,7 +56,7 @@ class Plan:
         Neighbours for the warm start.
     """
 
-    axes: Tensor
+    layout: LayoutFunction
     n_epochs: Mapping[str, int]
     weights: Weights
     generator: torch.Generator
@@ -85,11 +86,16 @@ def wake_sleep_course(model: Any, plan: Plan) -> Iterator[Phase]:
 
     Without a sleep term this is the course of every variational auto-encoder.
     """
-    yield layout(model, plan.axes, plan.n_epochs["layout"])
+    yield layout(model, plan.layout, plan.n_epochs["layout"])
     warm = "warm start" in plan.n_epochs
     if warm:
         yield warm_start(
-            model, plan.n_epochs["warm start"], plan.weights, plan.generator, plan.pairs
+            model,
+            plan.n_epochs["warm start"],
+            plan.weights,
+            plan.generator,
+            plan.pairs,
+            plan.layout,
         )
     plan.start_clusters()
     if "dreaming" in plan.n_epochs:
@@ -109,10 +115,10 @@ def wake_sleep_course(model: Any, plan: Plan) -> Iterator[Phase]:
 
 def adversarial_course(model: Any, plan: Plan) -> Iterator[Phase]:
     """Layout, then against a critic: first towards one Gaussian, then towards the clusters."""
-    yield layout(model, plan.axes, plan.n_epochs["layout"])
+    yield layout(model, plan.layout, plan.n_epochs["layout"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
-        critic = Critic(model.n_latent, plan.n_labels).to(plan.axes.device)
+        critic = Critic(model.n_latent, plan.n_labels).to(model.log_noise.device)
 
     def against_critic(name: str) -> Phase:
         n_epochs = plan.n_epochs[name]
@@ -126,7 +132,7 @@ def adversarial_course(model: Any, plan: Plan) -> Iterator[Phase]:
 
 def decoder_course(model: DiffusionAutoencoder, plan: Plan) -> Iterator[Phase]:
     """Layout, then encoder and diffusion decoder together, before and after the clusters."""
-    yield orient(model, plan.axes, plan.n_epochs["layout"])
+    yield orient(model, plan.layout, plan.n_epochs["layout"])
     yield _encode_decode(model, "auto-encoder", [model.posterior, model.decoder], plan)
     plan.start_clusters()
     yield _encode_decode(model, "settling", [model.posterior, model.decoder, model.prior], plan)
@@ -146,7 +152,7 @@ def score_course(model: ScoreAutoencoder, plan: Plan) -> Iterator[Phase]:
     yield decoder_alone(
         model, "diffusion", decoder.prior, prior_loss, plan.n_epochs["diffusion"], plan.generator
     )
-    yield orient(model, plan.axes, plan.n_epochs["layout"])
+    yield orient(model, plan.layout, plan.n_epochs["layout"])
     yield _encode_decode(model, "encoder", [model.posterior], plan)
     plan.start_clusters()
     yield _encode_decode(model, "settling", [model.posterior, model.prior], plan)

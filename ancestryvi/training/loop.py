@@ -16,6 +16,10 @@ from ancestryvi.training.history import History
 MAX_GRADIENT_NORM = 100.0
 """Gradients longer than this are shortened; one bad draw must not undo the training."""
 
+MOST_PER_EPOCH = 2**16
+"""Rows of an epoch, a new random choice of more than these, so that a phase of one epoch stays a
+short one."""
+
 LossFunction = Callable[..., Mapping[str, Tensor]]
 """``loss(x, done)``, or ``loss(x, done, labels)`` where training has labels: from a batch of shape
 (n, n_features), the share of the phase that is done, in [0, 1), and the label of each row, to
@@ -84,15 +88,20 @@ def adam(
 
 
 def batches(n_samples: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """A random partition of all rows into batches of near equal size, none larger than asked.
+    """A random partition of an epoch's rows into batches of near equal size, at most as asked.
 
     Examples
     --------
     >>> [len(b) for b in batches(10, 4, torch.Generator().manual_seed(0))]
     [4, 3, 3]
     """
-    order = torch.randperm(n_samples, generator=generator)
-    return order.tensor_split(math.ceil(n_samples / batch_size))
+    order = torch.randperm(n_samples, generator=generator)[:MOST_PER_EPOCH]
+    return order.tensor_split(n_batches(n_samples, batch_size))
+
+
+def n_batches(n_samples: int, batch_size: int) -> int:
+    """Number of batches of an epoch."""
+    return math.ceil(min(n_samples, MOST_PER_EPOCH) / batch_size)
 
 
 def train_phase(
@@ -129,6 +138,7 @@ def train_phase(
     for epoch in range(phase.n_epochs):
         sums: dict[str, Tensor] = {}
         parts = batches(len(x), batch_size, generator)
+        n_rows = sum(map(len, parts))
         for index, rows in enumerate(parts):
             rows = rows.to(x.device)
             batch = (x[rows],) if labels is None else (x[rows], labels[rows])
@@ -138,7 +148,7 @@ def train_phase(
                 if objective.per_epoch and not last:
                     continue
                 repeats = objective.repeats(epoch)
-                share = (1.0 if objective.per_epoch else len(rows) / len(x)) / max(1, repeats)
+                share = (1.0 if objective.per_epoch else len(rows) / n_rows) / max(1, repeats)
                 for _ in range(repeats):
                     terms = objective.loss(batch[0], done, *batch[1:])
                     where = f"epoch {epoch + 1} of the phase '{phase.name}', batch {index + 1}"

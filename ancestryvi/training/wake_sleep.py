@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -44,12 +44,19 @@ class Weights:
         Of the classification of labelled samples (section 4.1).
     beta_neighbors : float
         Of the neighbour term of the warm start.
+    beta_layout : float
+        Of the term of the warm start that holds the map near its layout.
     """
 
     beta_reg: float = 1.0
     beta_diff: float = 1.0
     alpha: float = 1.0
     beta_neighbors: float = 0.0
+    beta_layout: float = 0.0
+
+
+LayoutFunction = Callable[[Tensor], Tensor]
+"""From rows of x to places of shape (n, n_latent)."""
 
 
 @dataclass(frozen=True)
@@ -77,21 +84,21 @@ class Pairs:
         return self.x[rows], self.x[self.nearest[rows, index(n_neighbours)]]
 
 
-def layout(model: LatentVariableModel, axes: Tensor, n_epochs: int) -> Phase:
-    """Teach the encoder to read `axes` off x, and the decoder to read x off them.
+def layout(model: LatentVariableModel, places: LayoutFunction, n_epochs: int) -> Phase:
+    """Teach the encoder the `places` of x, and the decoder to read x off them.
 
     The warm start then unfolds the same picture whatever the seed, with its axes turned alike.
 
     Parameters
     ----------
     model : LatentVariableModel
-    axes : Tensor of shape (n_features, n_latent)
-        The latents to start from are ``x @ axes``.
+    places : callable
+        The latents to start from.
     n_epochs : int
     """
 
     def loss(x: Tensor, done: float, labels: Tensor | None = None) -> Mapping[str, Tensor]:
-        z = x @ axes
+        z = places(x)
         place = (model.posterior.encode(x).mean - z).square().sum(-1)
         return {"loss": (place + (model.decoder(z) - x).square().sum(-1)).mean()}
 
@@ -107,12 +114,14 @@ def warm_start(
     weights: Weights,
     generator: torch.Generator,
     pairs: Pairs | None = None,
+    places: LayoutFunction | None = None,
 ) -> Phase:
     """Train decoder and encoder as AEVB, with the encoder's Gaussian belief as the posterior.
 
     This is the pre-training of algorithm 1, line 1. The prior stays as it is. With `pairs`, the
     means of the beliefs of neighbours are drawn together, and apart from those of the batch: half
-    as many pairs as it has rows, each seen from both ends.
+    as many pairs as it has rows, each seen from both ends. With a weight `beta_layout`, the means
+    are held near their `places`: neighbours have no say in how far apart groups are.
     """
 
     def loss(x: Tensor, done: float, labels: Tensor | None = None) -> Mapping[str, Tensor]:
@@ -133,6 +142,9 @@ def warm_start(
             partners = ends.roll(len(ends) // 2, 0)
             terms["neighbors"] = neighbour_loss(ends, partners, mean[:n_rows]).mean()
             total = total + weights.beta_neighbors * terms["neighbors"]
+        if weights.beta_layout and places is not None:
+            terms["layout"] = (mean[:n_rows] - places(x)).square().sum(-1).mean()
+            total = total + weights.beta_layout * terms["layout"]
         return {"loss": total, **terms}
 
     parameters = [

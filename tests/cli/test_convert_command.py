@@ -1,12 +1,16 @@
 """`ancestryvi convert`, and what to read as options of the other verbs."""
 
 import json
+import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ancestryvi.genotypes import read_genotypes
+from ancestryvi.cli.common import Notes
+from ancestryvi.cli.inputs import read_cohort
+from ancestryvi.genotypes import read_genotypes, reading
 
 
 def test_there_and_back(run, cohort, tmp_path):
@@ -81,6 +85,55 @@ def test_embed_reads_the_selection(run_quick, run, cohort, tmp_path, suffix):
         "--out", tmp_path / "placed",
     )  # fmt: skip
     assert placed.exit_code == 0, placed.stderr
+    for name in ("map", "placed"):
+        qc = pd.read_csv(tmp_path / name / "qc.tsv", sep="\t")
+        assert qc.iloc[:2].values.tolist() == [
+            ["samples", "not asked for", 40, 5, 35, f"not in {keep}"],
+            ["variants", "not asked for", 300, 150, 150, "outside chrX2"],
+        ]
+    report = (tmp_path / "map" / "report.html").read_text()
+    assert "not asked for" in report
+
+
+def test_what_an_index_spared_reading_is_not_counted(cohort, tmp_path):
+    pytest.importorskip("cyvcf2")
+    text = cohort.vcf(tmp_path / "cohort.vcf")
+    vcf, names = tmp_path / "cohort.vcf.gz", tmp_path / "names.txt"
+    names.write_text("rs150\nrs151\n")
+    for command in (["bcftools", "view", "-Oz", "-o", vcf, text], ["bcftools", "index", vcf]):
+        if shutil.which("bcftools") is None:
+            pytest.skip("bcftools is not installed")
+        subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    asked = {"region": ("chrX2",), "samples": None, "variants": str(names)}
+    cohorts = [
+        read_cohort((str(path),), "auto", None, None, None, Notes(), asked) for path in (vcf, text)
+    ]
+    detail = f"outside chrX2 or not in {names}"
+    spared = f"{detail}: not counted, since the index spared reading them"
+    assert [found.not_selected for found in cohorts] == [
+        [("variants", "not asked for", 2, 0, 2, spared)],
+        [("variants", "not asked for", 300, 298, 2, detail)],
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".vcf", ".bed", ".tsv"])
+def test_a_file_is_opened_once(cohort, tmp_path, monkeypatch, suffix):
+    if suffix == ".tsv":
+        scores = pd.DataFrame({"PC1": 0.5, "PC2": np.arange(40)}, index=cohort.ids)
+        path = tmp_path / "pcs.tsv"
+        scores.to_csv(path, sep="\t", index_label="sample_id")
+    else:
+        path = getattr(cohort, suffix[1:])(tmp_path / f"cohort{suffix}")
+    opened = []
+    opening = reading._open_one
+    monkeypatch.setattr(
+        reading, "_open_one", lambda path, *more: opened.append(path) or opening(path, *more)
+    )
+    everything = dict.fromkeys(("region", "samples", "variants"))
+    found = read_cohort((str(path),), "auto", None, None, None, Notes(), everything)
+    assert found.sample_ids == cohort.ids
+    assert found.not_selected == []
+    assert opened == [str(path)]
 
 
 def test_a_wrong_contig_lists_those_that_exist(cohort, fails, tmp_path):

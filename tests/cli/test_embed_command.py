@@ -2,6 +2,12 @@
 
 import hashlib
 import json
+import re
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
 
 import anndata
 import numpy as np
@@ -12,7 +18,9 @@ from scipy import stats
 
 from ancestryvi import AncestryDDVI
 from ancestryvi.cli.inputs import Cohort
-from ancestryvi.cli.outputs import OUTPUTS, Result, write_result
+from ancestryvi.cli.outputs import MODULES, OUTPUTS, Result, provenance_record, write_result
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_file_of_the_contract_is_there_and_no_other(embedded):
@@ -109,7 +117,26 @@ def test_provenance(embedded):
     assert record["counts"]["samples"] == 40
     assert record["counts"]["variants"] == 300
     assert record["version"]
-    assert {"numpy", "torch", "scikit-learn"} <= set(record["packages"])
+    assert record["device"] in ("cpu", "cuda")  # and not the "auto" of the parameters
+    assert record["parameters"]["device"] == "auto"
+
+
+def test_provenance_names_the_packages_that_were_loaded(monkeypatch):
+    for module in ("pgenlib", "igraph"):
+        monkeypatch.setitem(sys.modules, module, ModuleType(module))
+    for module in ("umap", "cyvcf2"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    packages = provenance_record(inputs=[], parameters={}, counts={}, seconds={})["packages"]
+    assert {"numpy", "pandas", "anndata", "Pgenlib", "igraph"} <= set(packages)
+    assert not {"umap-learn", "cyvcf2"} & set(packages)
+    assert packages["Pgenlib"] == version("Pgenlib")
+
+
+def test_every_package_that_can_be_recorded_is_a_dependency():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    listed = [*project["dependencies"], *extras["bcf"], *extras["dask"]]
+    assert MODULES.keys() <= {re.split("[<>=]", line)[0] for line in listed}
 
 
 def test_anndata(embedded, cohort):

@@ -113,7 +113,7 @@ def test_more_scores_asked_for_than_there_are(fails, embedded):
 
 
 def test_a_device_that_is_not_there(fails, embedded):
-    fails("embed", embedded.vcf, "--device", "abacus", says=("'abacus'", "'cpu'"))
+    fails("embed", embedded.vcf, "--device", "cuda:99", says=("'cuda:99'", "'cpu'"))
 
 
 # ----------------------------------------------------------------------------------------- labels
@@ -147,10 +147,6 @@ def test_labels_that_do_not_exist(fails, embedded, tmp_path):
     fails("embed", embedded.vcf, "--labels", tmp_path / "none.tsv", says=("none.tsv is no file",))
 
 
-def test_a_label_column_without_labels(fails, embedded):
-    fails("embed", embedded.vcf, "--label-column", "tribe", says=("--labels", "'tribe'"))
-
-
 # ----------------------------------------------------------------------------------------- output
 
 
@@ -177,6 +173,11 @@ def test_a_failure_with_force_keeps_what_was_there(fails, embedded, tmp_path):
     (tmp_path / "empty.vcf").touch()
     fails("embed", tmp_path / "empty.vcf", "--force", says=("is empty",))
     assert (out / "embedding.tsv").read_text() == "an earlier run"
+
+
+def test_a_failure_leaves_no_folders_that_were_made_for_the_output(fails, embedded, tmp_path):
+    (tmp_path / "empty.vcf").touch()
+    fails("embed", tmp_path / "empty.vcf", out=tmp_path / "a/b/c", says=("is empty",))
 
 
 def test_debug_shows_the_traceback(run, tmp_path):

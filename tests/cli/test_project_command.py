@@ -3,6 +3,7 @@
 import json
 import re
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -87,6 +88,26 @@ def test_a_sample_without_calls_is_listed_without_a_place(project, cohort, tmp_p
     assert placed.loc[2, [*MAP, "cluster", "probability", "spread", "entropy"]].isna().all()
     assert placed.drop(index=2)[MAP].notna().all(axis=None)
     assert "1 samples have no call at these variants: A02" in stderr
+    qc = pd.read_csv(tmp_path / "placed" / "qc.tsv", sep="\t").set_index("step")
+    assert qc.loc["no calls", ["before", "dropped", "kept"]].tolist() == [40, 1, 39]
+    assert qc.loc["no calls", "detail"].endswith(": A02")
+
+
+def test_samples_of_few_calls_are_named_and_placed(project, cohort, embedded, tmp_path):
+    calls = cohort.dosages.copy()
+    calls[[2, 11], ::2] = -1
+    placed, stderr = project(cohort.with_calls(calls).vcf(tmp_path / "poor.vcf"))
+    assert placed[MAP].notna().all(axis=None)
+    assert "Note: 2 samples have calls at less than 0.9 of these variants" in stderr
+    assert "less certain: A02, B01." in stderr
+    qc = pd.read_csv(tmp_path / "placed" / "qc.tsv", sep="\t").set_index("step")
+    assert qc.loc["sample call rate", ["before", "dropped", "kept"]].tolist() == [40, 0, 40]
+    assert qc.loc["sample call rate", "detail"].endswith("placed as well: A02, B01")
+    used = pd.read_csv(embedded.out / "model" / "variants.tsv", sep="\t")
+    keys = {(c, p) for c, p in zip(used["contig"].astype(str), used["position"], strict=True)}
+    model = [(c, p) in keys for c, p in zip(cohort.contig, cohort.position, strict=True)]
+    adata = anndata.read_h5ad(tmp_path / "placed" / "embedding.h5ad")
+    assert_allclose(adata.obs["call_rate"], (calls[:, model] >= 0).mean(axis=1))
 
 
 def test_labels_give_metrics(project, embedded, tmp_path, cohort):

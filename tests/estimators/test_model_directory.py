@@ -281,10 +281,17 @@ def test_a_directory_appears_when_the_block_ends(tmp_path):
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_nothing_is_left_behind_when_the_block_raises(tmp_path, error):
-    with pytest.raises(error), whole_directory(tmp_path / "out") as staging:
+@pytest.mark.parametrize("place", ["out", "deep/er/out"])
+def test_nothing_is_left_behind_when_the_block_raises(tmp_path, error, place):
+    with pytest.raises(error), whole_directory(tmp_path / place) as staging:
         break_off(staging, error)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_parents_that_somebody_uses_meanwhile_stay(tmp_path):
+    with pytest.raises(ValueError, match="late"), whole_directory(tmp_path / "a/b/out") as staging:
+        break_off(staging.parents[1], ValueError("late"))
+    assert tree(tmp_path) == {"a": None, "a/a": "half"}
 
 
 def test_what_was_there_survives_a_failure(tmp_path):

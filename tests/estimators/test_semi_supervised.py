@@ -248,12 +248,11 @@ def test_parts_of_a_given_prior_are_those_of_the_labels(blobs):
     assert prior.n_clusters == 10
 
 
-@pytest.mark.parametrize("prior", ["pinwheel", "swiss_roll", "square"])
-def test_a_shape_has_ten_parts_to_give(X, prior):
+def test_a_shape_has_ten_parts_to_give(X):
     ten, eleven = np.arange(len(X)) % 10, np.arange(len(X)) % 11
-    assert model(prior=prior, n_epochs=3).fit(X, ten).n_clusters_ == 10
+    assert model(prior="pinwheel", n_epochs=3).fit(X, ten).n_clusters_ == 10
     with pytest.raises(ValueError, match="y has 11 labels, and the prior 10 parts"):
-        model(prior=prior).fit(X, eleven)
+        model(prior="pinwheel").fit(X, eleven)
 
 
 def test_a_normal_prior_makes_room_for_labels(blobs):
@@ -266,8 +265,14 @@ def test_a_normal_prior_makes_room_for_labels(blobs):
 # ---------------------------------------------------------------------------------------- on disk
 
 
-@pytest.mark.parametrize("labels", [NAMES, np.array([40, -7, 3, 12])])
-@pytest.mark.parametrize("parameters", [{}, {"sleep": "latent"}, {"prior": "pinwheel"}])
+@pytest.mark.parametrize(
+    ("labels", "parameters"),
+    [
+        (NAMES, {}),
+        (np.array([40, -7, 3, 12]), {"sleep": "latent"}),
+        (NAMES, {"prior": "pinwheel"}),
+    ],
+)
 def test_a_saved_model_keeps_its_labels(blobs, tmp_path, labels, parameters):
     X, truth = blobs
     y = hidden(truth, some_of_each(truth, 3), labels)

@@ -171,7 +171,7 @@ def test_several_alt_alleles(write_vcf, messy, tmp_path):
         with pytest.raises(OutputError, match="which of its ALT alleles") as caught:
             write_genotypes(open_source(path), target)
         assert f"variant {first[0]}:{first[1]}:{first[2]}:{first[3]}" in str(caught.value)
-        assert list(folder.iterdir()) == []
+        assert not folder.exists()
         written = write_genotypes(open_source(path), target, skip_multiallelic=True)
         assert written.n_multiallelic == several.sum()
         np.testing.assert_array_equal(read_genotypes(target).dosages, dosages[:, ~several])

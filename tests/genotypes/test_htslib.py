@@ -75,7 +75,10 @@ def test_regions_by_index(write_bcf, messy, tool, region):
     vcf, bcf = write_bcf(messy(7, 50)[0], index=True)
     scanned = read_genotypes(vcf, region=region, samples=["b", "a"])
     for path in (bcf, indexed(tool, vcf), indexed(tool, vcf, "--csi")):
-        assert isinstance(open_source(path, region=region)._source, HtslibSource)
+        source = open_source(path, region=region)
+        assert isinstance(source._source, HtslibSource)
+        assert sum(len(block.columns) for block in source.iter_blocks()) == len(scanned.variants)
+        assert source.n_variants_there is None  # of the file, which was not read
         assert_same(read_genotypes(path, region=region, samples=["b", "a"]), scanned)
 
 

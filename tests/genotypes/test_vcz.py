@@ -4,6 +4,7 @@ import pickle
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
+import numcodecs
 import numpy as np
 import pytest
 import zarr
@@ -15,7 +16,7 @@ from ancestryvi.genotypes import open_source, read_genotypes
 FIVE = [[0, 0], [0, -1], [1, -1], [-1, -1], [1, -2]]
 
 
-def write_vcz(path, calls, zarr_format=2, chunks=None, without=(), **arrays):
+def write_vcz(path, calls, zarr_format=2, chunks=None, without=(), compressors="auto", **arrays):
     """Calls are (variants, samples, ploidy) allele numbers."""
     calls = np.asarray(calls, dtype=np.int8)
     n_variants, n_samples, _ = calls.shape
@@ -40,6 +41,7 @@ def write_vcz(path, calls, zarr_format=2, chunks=None, without=(), **arrays):
             dtype=str if text else values.dtype,
             chunks=chunks if name == "call_genotype" and chunks else values.shape,
             fill_value="" if text else None if zarr_format == 2 else 0,
+            compressors=compressors if name == "call_genotype" else "auto",
             config={"write_empty_chunks": True},
         )
         array[:] = values
@@ -131,6 +133,22 @@ def test_zip_file(tmp_path):
             if file.is_file():
                 archive.write(file, file.relative_to(folder))
     np.testing.assert_array_equal(read_genotypes(path).dosages, dosages)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("cut", [1, 7, 100])
+def test_a_chunk_that_was_cut_at_its_end_is_noticed(tmp_path, zarr_format, cut):
+    calls, dosages = random_calls(40, 30)
+    blosc = numcodecs.Blosc("zstd") if zarr_format == 2 else zarr.codecs.BloscCodec()
+    path = write_vcz(tmp_path / "cohort.vcz", calls, zarr_format, (10, 20, 2), compressors=blosc)
+    np.testing.assert_array_equal(read_genotypes(path).dosages, dosages)
+    key = "2.1.0" if zarr_format == 2 else "c/2/1/0"
+    chunk = path / "call_genotype" / key
+    whole = chunk.read_bytes()
+    chunk.write_bytes(whole[:-cut])
+    expected = rf"variants 20 to 29 cannot .* has {len(whole) - cut} bytes of {len(whole)}"
+    with pytest.raises(InputFormatError, match=expected):
+        read_genotypes(path)
 
 
 def test_stores_that_are_refused(tmp_path):

@@ -1,0 +1,168 @@
+"""The layout that a map starts from, and is held near: the large distances, in few dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations, islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import orthogonal_procrustes
+from scipy.optimize import minimize
+from scipy.spatial.distance import pdist, squareform
+from torch import Tensor
+
+from ancestryvi.estimators.feature_mixture import quadratic_form
+from ancestryvi.estimators.tool_parts import Mixture
+
+MOST_STARTS = 10
+"""Planes that scaling starts from: of many layouts that no small step improves, the best is the
+same for another draw of samples, and the nearest one is not."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A place for every row of features: that of its cluster, and from there along the first PCs.
+
+    Parameters
+    ----------
+    squared, linear, constant : Tensor
+        Of the log density of each cluster, as `quadratic_form` gives them.
+    axes : Tensor of shape (n_features, n_latent)
+    shift : Tensor of shape (n_clusters, n_latent)
+        What is added to ``x @ axes`` in each cluster.
+    """
+
+    squared: Tensor
+    linear: Tensor
+    constant: Tensor
+    axes: Tensor
+    shift: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Places of shape (n_samples, n_latent)."""
+        belonging = x.square() @ self.squared + x @ self.linear + self.constant
+        return x @ self.axes + belonging.softmax(-1) @ self.shift
+
+
+def flat_layout(x: Tensor, n_latent: int) -> Layout:
+    """The first PCs of x, each of unit variance; 0 beyond the rank.
+
+    The largest entry of each column of `axes` is positive.
+    """
+    axes, lengths = principal_directions(x, n_latent)
+    unit = np.divide(np.sqrt(len(x)), lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    none = x.new_zeros(x.shape[1], 1)
+    return Layout(
+        none, none, x.new_zeros(1), torch.as_tensor(axes * unit).to(x), x.new_zeros(1, n_latent)
+    )
+
+
+def mixture_layout(x: Tensor, n_latent: int, mixture: Mixture) -> Layout:
+    """Cluster means by multidimensional scaling, and samples about them along the first PCs.
+
+    In one unit for all directions, in which the places of all samples have a mean square of 1 per
+    coordinate; turned to agree with the first PCs as far as it goes.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_samples, n_features)
+        Centred.
+    n_latent : int
+    mixture : Mixture
+        Of the features.
+    """
+    axes, _ = principal_directions(x, n_latent)
+    flat = mixture.means @ axes
+    places = scaled_means(mixture.means, mixture.weights, n_latent)
+    turn, _ = orthogonal_procrustes(places, flat)
+    squared, linear, constant = quadratic_form(mixture.weights, mixture.means, mixture.scales**2)
+    layout = Layout(
+        *(
+            torch.as_tensor(part).to(x)
+            for part in (squared, linear, constant, axes, places @ turn - flat)
+        )
+    )
+    z = layout(x)
+    centre, unit = z.mean(0), (z - z.mean(0)).square().mean().sqrt()
+    return Layout(
+        layout.squared,
+        layout.linear,
+        layout.constant,
+        layout.axes / unit,
+        (layout.shift - centre) / unit,
+    )
+
+
+def principal_directions(
+    x: Tensor, n_latent: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Leading right singular vectors as columns, largest entry positive, and singular values.
+
+    Of shape (n_features, n_latent) and (n_latent,); 0 beyond the rank.
+    """
+    _, singular, vectors = torch.linalg.svd(x.double().cpu(), full_matrices=False)
+    n_axes = min(n_latent, int((singular > 1e-6 * singular[0]).sum()))
+    axes = vectors[:n_axes].T
+    axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
+    directions, lengths = np.zeros((x.shape[1], n_latent)), np.zeros(n_latent)
+    directions[:, :n_axes], lengths[:n_axes] = axes, singular[:n_axes]
+    return directions, lengths
+
+
+def scaled_means(
+    means: NDArray[np.float64], weights: NDArray[np.float64], n_latent: int
+) -> NDArray[np.float64]:
+    """Places whose distances are those of the means as nearly as can be: least raw stress.
+
+    A pair of clusters counts by the product of their weights, as if every sample were at its mean,
+    so that it does not matter into how many clusters a population is cut. Of several starts the
+    layout of least stress is taken. Centred, of shape (n_clusters, n_latent).
+
+    References
+    ----------
+    Kruskal (1964), Psychometrika 29:1-27; Borg and Groenen (2005), Modern Multidimensional
+    Scaling, chapter 8.
+
+    Examples
+    --------
+    >>> means = np.array([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0], [0.0, 0.0, 4.0]])
+    >>> places = scaled_means(means, np.full(3, 1 / 3), 2)
+    >>> pdist(places).round(3)
+    array([3., 4., 5.])
+    """
+    centred = means - weights @ means
+    wanted = pdist(means)
+    first, second = np.triu_indices(len(means), 1)
+    pairs = weights[first] * weights[second]
+    least = 1e-12 * (wanted.max(initial=0.0) or 1.0)
+
+    def stress(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        places = flat.reshape(len(means), n_latent)
+        found = pdist(places)
+        off = found - wanted
+        pull = squareform(2.0 * pairs * off / np.maximum(found, least))
+        gradient = pull.sum(axis=1)[:, None] * places - pull @ places
+        return float(pairs @ off**2), gradient.ravel()
+
+    results = [
+        minimize(stress, start.ravel(), jac=True, method="L-BFGS-B")
+        for start in _planes(centred * np.sqrt(weights)[:, None], centred, n_latent)
+    ]
+    places = min(results, key=lambda result: result.fun).x.reshape(len(means), n_latent)
+    return places - weights @ places
+
+
+def _planes(
+    weighted: NDArray[np.float64], centred: NDArray[np.float64], n_latent: int
+) -> Iterator[NDArray[np.float64]]:
+    """The means on planes through their own principal axes, the leading ones first."""
+    _, lengths, axes = np.linalg.svd(weighted, full_matrices=False)
+    n_axes = int((lengths > 1e-6 * lengths[0]).sum()) if len(lengths) and lengths[0] else 0
+    width = min(n_latent, n_axes)
+    for chosen in islice(combinations(range(min(n_axes, width + 3)), width), MOST_STARTS):
+        plane = np.zeros((len(centred), n_latent))
+        plane[:, :width] = centred @ axes[list(chosen)].T
+        yield plane
