@@ -435,7 +435,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for part in options.parts:
             text = PARTS[part](options, folder)
-            command = f"`python benchmarks/pca.py --parts {part} --repeats {options.repeats}`"
+            command = f"`python benchmarks/pca.py --parts {part}`"
             keep(part, f"{command} on {machine()}.{options.note and ' ' + options.note}\n\n{text}")
 
 
