@@ -40,6 +40,16 @@ PLAIN = {"min_maf": 0.0, "max_ld_r2": None, "max_kinship": None}
 FILTERS = {"min_maf": 0.02, "min_variant_call_rate": 0.95, "max_ld_r2": None, "max_kinship": None}
 SAME_FILTERS = ["--maf", "0.02", "--geno", "0.05", "--snps-only", "--max-alleles", "2"]
 
+# A process starts with the peak memory of the one that started it, so that has to be a small one.
+LAUNCHER = """
+import os, sys, time
+start = time.perf_counter()
+quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=quiet)
+_, status, usage = os.wait4(pid, 0)
+print(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 OURS = """
 import sys, numpy as np
 from ancestryvi import GenotypePCA
@@ -118,22 +128,21 @@ def simulate(folder: Path, n_samples: int, n_variants: int) -> Path:
 
 def run(command: list[str], limit: float) -> dict[str, float] | None:
     """Wall and CPU seconds and peak MB of a process; None if it ran past the limit."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    timer = threading.Timer(limit, process.kill)
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", LAUNCHER, *command],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    timer = threading.Timer(limit, os.killpg, (process.pid, signal.SIGKILL))
     timer.start()
-    _, status, usage = os.wait4(process.pid, 0)
+    said, _ = process.communicate()
     timer.cancel()
-    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode == -signal.SIGKILL:
         return None
     if process.returncode:
         raise SystemExit(f"{command[:3]} failed with exit status {process.returncode}")
-    return {
-        "s": time.perf_counter() - start,
-        "CPU s": usage.ru_utime + usage.ru_stime,
-        "MB": usage.ru_maxrss / 1024,
-    }
+    return dict(zip(("s", "CPU s", "MB"), map(float, said.split()), strict=True))
 
 
 def script(
@@ -426,7 +435,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for part in options.parts:
             text = PARTS[part](options, folder)
-            command = f"`python benchmarks/pca.py --parts {part} --repeats {options.repeats}`"
+            command = f"`python benchmarks/pca.py --parts {part}`"
             keep(part, f"{command} on {machine()}.{options.note and ' ' + options.note}\n\n{text}")
 
 

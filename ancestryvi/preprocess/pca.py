@@ -21,17 +21,11 @@ from ancestryvi.preprocess.decomposition import (
     ScaledDosages,
     randomised_eigenpairs,
 )
+from ancestryvi.preprocess.independence import leave_out_long_range, set_aside_relatives, thin
 from ancestryvi.preprocess.inputs import as_indexed, is_path
-from ancestryvi.preprocess.kinship import (
-    LEAST_VARIANTS,
-    MOST_SAMPLES,
-    largest_unrelated,
-    related_pairs,
-)
-from ancestryvi.preprocess.ld import locate_unlinked
-from ancestryvi.preprocess.long_range_ld import REGIONS, in_long_range_ld
+from ancestryvi.preprocess.long_range_ld import REGIONS
 from ancestryvi.preprocess.project import align, place
-from ancestryvi.preprocess.quality import QualityReport, count_calls, quality_control
+from ancestryvi.preprocess.quality import quality_control
 from ancestryvi.preprocess.scaling import patterson_parameters
 from ancestryvi.preprocess.shrinkage import shrinkage
 from ancestryvi.preprocess.spectrum import SpikedModel, n_outstanding
@@ -238,9 +232,9 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             snvs_only=self.snvs_only,
             min_hwe_p=self.min_hwe_p,
         )
-        self._leave_out_long_range(source, report)
-        self._thin(source, report)
-        self._set_aside_relatives(source, report)
+        leave_out_long_range(source, report, self.long_range_ld)
+        thin(source, report, self.max_ld_r2, self.ld_window_kb)
+        set_aside_relatives(source, report, self.max_kinship)
         self.kept_variants_ = report.variants
         self.fit_samples_ = report.samples
         self.sample_call_rate_ = report.sample_call_rate
@@ -369,77 +363,6 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             raise ValueError(
                 "The 'device' parameter of GenotypePCA must be 'auto', 'cpu', 'cuda', 'cuda:1' and "
                 f"so on, or 'mps'. Got {self.device!r} instead."
-            )
-
-    def _leave_out_long_range(self, source: IndexedDosages, report: QualityReport) -> None:
-        """Remove variants of regions that thinning by windows does not thin."""
-        if self.long_range_ld is not None:
-            report.drop_variants(
-                "long-range LD",
-                in_long_range_ld(source.variants, self.long_range_ld),
-                f"in one of {len(REGIONS[self.long_range_ld])} regions of {self.long_range_ld}",
-                "Check the build, or leave out --exclude-long-range-ld (long_range_ld).",
-            )
-
-    def _thin(self, source: IndexedDosages, report: QualityReport) -> None:
-        """Remove linked variants among those that passed."""
-        placed = np.flatnonzero(report.variants & (source.variants["position"].to_numpy() > 0))
-        if self.max_ld_r2 is None or len(placed) == 0:
-            reason = "not asked for" if self.max_ld_r2 is None else "variants have no positions"
-            n_passed = int(report.variants.sum())
-            report.rows.append(("variants", "linked", n_passed, 0, n_passed, f"skipped: {reason}"))
-            return
-        unlinked = locate_unlinked(
-            source,
-            samples=None if report.samples.all() else np.flatnonzero(report.samples),
-            columns=placed,
-            max_r2=self.max_ld_r2,
-            window_kb=self.ld_window_kb,
-        )
-        linked = np.zeros(len(report.variants), bool)
-        linked[placed[~unlinked]] = True
-        report.drop_variants(
-            "linked",
-            linked,
-            f"r2 above {self.max_ld_r2:g} with a kept variant within {self.ld_window_kb:g} kb",
-            "Raise --max-ld-r2 (max_ld_r2).",
-        )
-
-    def _set_aside_relatives(self, source: IndexedDosages, report: QualityReport) -> None:
-        """Keep relatives out of the fit, and judge again whether variants vary without them."""
-        samples, columns = np.flatnonzero(report.samples), np.flatnonzero(report.variants)
-        skipped = None
-        if self.max_kinship is None:
-            skipped = "not asked for"
-        elif len(columns) < LEAST_VARIANTS:
-            skipped = f"{len(columns)} variants, and {LEAST_VARIANTS} are needed"
-        elif len(samples) > MOST_SAMPLES:
-            skipped = f"{len(samples)} samples, and at most {MOST_SAMPLES} are compared"
-        if skipped is not None or self.max_kinship is None:
-            n = len(samples)
-            report.rows.append(("samples", "related", n, 0, n, f"skipped ({skipped})"))
-            return
-        pairs, _ = related_pairs(source, samples, columns, self.max_kinship)
-        related = np.zeros(len(report.samples), bool)
-        related[samples[largest_unrelated(pairs, report.sample_call_rate[samples])]] = True
-        report.set_aside_samples(
-            "related",
-            related,
-            f"kinship above {self.max_kinship:g} with a fitted sample; placed on the map, not "
-            "fitted",
-            "Raise --max-kinship (max_kinship).",
-            source.sample_ids,
-        )
-        if related.any():
-            gone = count_calls(source, related, report.variants)
-            report.counts = report.counts.without(gone, report.variants)
-            report.frequency = report.counts.frequency
-            minor = np.minimum(report.counts.alt, 2 * report.counts.called - report.counts.alt)
-            report.drop_variants(
-                "monomorphic without relatives",
-                minor == 0,
-                "one allele only",
-                "Raise --max-kinship (max_kinship).",
             )
 
     def _decompose(
