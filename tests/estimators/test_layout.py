@@ -48,9 +48,7 @@ def test_no_more_stress_than_scikit_learn_finds():
         return np.sum((pdist(places) - wanted) ** 2)
 
     distances = np.linalg.norm(means[:, None] - means, axis=-1)
-    theirs, _ = smacof(
-        distances, n_init=40, normalized_stress=False, random_state=0, n_jobs=1
-    )
+    theirs, _ = smacof(distances, n_init=40, normalized_stress=False, random_state=0, n_jobs=1)
     assert stress(scaled_means(means, np.full(14, 1 / 14), 2)) < 1.01 * stress(theirs)
 
 
