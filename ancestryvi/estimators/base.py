@@ -158,7 +158,7 @@ class AncestryEstimator(
         return self._features(X)
 
     def _default_pca(self) -> GenotypePCA:
-        """How genotypes become features where nothing is said; on the device of training, if any."""
+        """How genotypes become features by default; on the device of training, if any."""
         return GenotypePCA(device=getattr(self, "device", "auto"))
 
     def _features(self, X: Any) -> NDArray[np.float64]:
