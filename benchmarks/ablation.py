@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 from common import Ledger, add_work, machine, markdown, parser, write
-from default import NAMES, load
+from default import NAMES, load, map_scores
 from numpy.typing import NDArray
 from sklearn.metrics import normalized_mutual_info_score
 
 from ancestryvi import AncestryDDVI
-from ancestryvi.evaluate import map_metrics
 
 INGREDIENTS: dict[str, dict[str, Any]] = {
     "default": {},
     "no neighbour term (`beta_neighbors=0`)": {"beta_neighbors": 0.0},
+    "no layout term (`beta_layout=0`)": {"beta_layout": 0.0},
     'clusters of the map (`clustering="mixture"`)': {"clustering": "mixture"},
     "no warm start (`pretrain=False`)": {"pretrain": False},
     "no sleep (`sleep=None`)": {"sleep": None},
@@ -30,11 +30,12 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
 def run(cohort: dict[str, NDArray], settings: dict[str, Any], seed: int) -> dict[str, float]:
     x, y = cohort["x"], cohort["y"]
     model = AncestryDDVI(int(cohort["k"]), random_state=seed, **settings).fit(x)
-    found = map_metrics(model.embedding_, x, y)
+    found = map_scores(x, model.embedding_, y)
     return {
         "NMI": normalized_mutual_info_score(y, model.labels_),
         "trustworthiness": found["trustworthiness"],
-        "kNN accuracy": found["knn_accuracy"],
+        "kNN accuracy": found["knn"],
+        "global order": found["order"],
     }
 
 

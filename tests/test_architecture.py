@@ -20,26 +20,31 @@ READING = {"exceptions", "genotypes"}
 INPUT = READING | {"preprocess"}
 MAY_IMPORT: dict[str, set[str]] = {
     "exceptions": set(),
+    "device": set(),
     "staging": {"exceptions"},
     "genotypes": {"exceptions", "staging"},
     "datasets": {"exceptions"},
-    "preprocess": READING,
+    "preprocess": READING | {"device"},
     "models": {"exceptions"},
-    "training": {"exceptions", "models"},
+    "training": {"exceptions", "device", "models"},
     "persistence": {"exceptions", "staging"},
     "estimators": INPUT | {"models", "training", "persistence"},
     "evaluate": INPUT | {"estimators"},
     "report": INPUT | {"estimators", "evaluate"},  # it explains the scores it shows
-    "cli": INPUT | {"datasets", "estimators", "evaluate", "report", "persistence", "front door"},
+    "cli": INPUT
+    | {"device", "datasets", "estimators", "evaluate", "report", "persistence", "front door"},
     "front door": INPUT | {"estimators", "evaluate", "report", "persistence"},
 }
 # library -> the layers that must not import it; anything below the name counts too
-WITH_TORCH = {"models", "training", "estimators"}
+WITH_TORCH = {"device", "models", "training", "estimators"}
 MUST_NOT_USE: dict[str, set[str]] = {
     "torch": MAY_IMPORT.keys() - WITH_TORCH,
     "safetensors.torch": MAY_IMPORT.keys() - WITH_TORCH,
-    "sklearn": {"exceptions", "genotypes", "models", "front door"},
+    "sklearn": {"exceptions", "device", "genotypes", "models", "front door"},
 }
+# Components of a large cohort are computed on a GPU where there is one, and torch is how. It takes
+# seconds to load, so that in `preprocess` one file has it, which is imported when it is needed.
+ON_DEMAND = {"gpu": {"torch", "ancestryvi.device"}}  # file of preprocess -> what only it imports
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -66,10 +71,15 @@ def layer_of(path: Path) -> str:
     return "front door" if name == "__init__" else name
 
 
-def violations(layer: str, source: str) -> list[str]:
+def violations(layer: str, source: str, file: str = "") -> list[str]:
     """What the imports of a file of this layer break, one sentence each."""
     found = []
+    on_demand = set().union(*ON_DEMAND.values()) if layer == "preprocess" else set()
     for module, line in imports(source):
+        if any(f"{module}.".startswith(f"{name}.") for name in on_demand):
+            if file not in ON_DEMAND:
+                found.append(f"line {line}: only {', '.join(ON_DEMAND)} may use {module}")
+            continue
         if module.startswith("."):
             found.append(f"line {line}: relative import of {module}")
             continue
@@ -90,7 +100,7 @@ def violations(layer: str, source: str) -> list[str]:
 def test_imports_run_one_way(path: Path) -> None:
     layer = layer_of(path)
     assert layer in MAY_IMPORT, f"{path.name} is in no layer; give it a row in MAY_IMPORT"
-    assert violations(layer, path.read_text(encoding="utf-8")) == []
+    assert violations(layer, path.read_text(encoding="utf-8"), path.stem) == []
 
 
 def test_the_table_has_no_way_back() -> None:
@@ -107,6 +117,7 @@ def test_the_table_has_no_way_back() -> None:
         ("genotypes", "from sklearn.decomposition import PCA"),
         ("genotypes", "def read():\n    import torch"),
         ("preprocess", "import torch.nn as nn"),
+        ("preprocess", "from ancestryvi.device import resolve_device"),
         ("preprocess", "from ancestryvi.training import loop"),
         ("models", "from ancestryvi.genotypes import Genotypes"),
         ("models", "import sklearn"),
@@ -172,6 +183,16 @@ def test_asking_for_help_loads_neither_torch_nor_sklearn() -> None:
     )
     assert "ancestryvi.cli" in loaded
     assert not loaded & {"torch", "sklearn"}
+
+
+def test_components_of_a_small_cohort_do_not_load_torch() -> None:
+    loaded = loaded_after(
+        "import numpy as np\n"
+        "from ancestryvi import GenotypePCA\n"
+        "GenotypePCA(2).fit(np.random.default_rng(0).binomial(2, 0.4, size=(20, 200)))"
+    )
+    assert "ancestryvi.preprocess.where" in loaded
+    assert not loaded & {"torch", "ancestryvi.preprocess.gpu"}
 
 
 def test_every_public_name_resolves() -> None:

@@ -140,5 +140,6 @@ def components(parameters: Mapping[str, Any]) -> Any:
         snvs_only=not parameters["keep_indels"],
         max_kinship=parameters["max_kinship"] if parameters["max_kinship"] < UNRELATED else None,
         max_ld_r2=parameters["max_ld_r2"] if parameters["max_ld_r2"] < 1 else None,
+        device=parameters.get("device", "auto"),  # of `embed`
         **{name: parameters[name] for name in same},
     )

@@ -134,7 +134,8 @@ model_options = [
         type=Device(),
         default="auto",
         show_default=True,
-        help="auto, cpu, cuda or mps, to train on; cuda:1 is the second GPU.",
+        help="auto, cpu, cuda or mps: for PCs of large cohorts and training; cuda:1 is the second "
+        "GPU.",
     ),
 ]
 
@@ -252,7 +253,7 @@ def _embed(
 
     from ancestryvi.cli.inputs import leading_scores
     from ancestryvi.cli.outputs import Result, provenance_record, write_result
-    from ancestryvi.estimators.recipe import resolve_device
+    from ancestryvi.device import resolve_device
     from ancestryvi.exceptions import LabelError
     from ancestryvi.preprocess.quality import QC_COLUMNS
 

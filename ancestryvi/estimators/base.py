@@ -152,10 +152,14 @@ class AncestryEstimator(
         if self.input_ == "features":
             self.pca_ = None
             return validate_data(self, as_matrix(X), dtype=np.float64, ensure_min_samples=2)
-        self.pca_ = clone(self.pca) if self.pca is not None else GenotypePCA()
+        self.pca_ = clone(self.pca) if self.pca is not None else self._default_pca()
         self.pca_.fit(X)
         self.n_features_in_ = self.pca_.n_features_in_
         return self._features(X)
+
+    def _default_pca(self) -> GenotypePCA:
+        """How genotypes become features by default; on the device of training, if any."""
+        return GenotypePCA(device=getattr(self, "device", "auto"))
 
     def _features(self, X: Any) -> NDArray[np.float64]:
         """Features of samples of any origin, as the fitted model takes them."""

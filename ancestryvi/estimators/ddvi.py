@@ -81,10 +81,11 @@ class AncestryDDVI(LatentVariableEstimator):
         What X is. "auto" takes a path, Genotypes, or a matrix of 0, 1, 2 and missing (-1 or NaN)
         for genotypes, and any other matrix for features.
     pca : GenotypePCA, optional
-        How genotypes become features; a clone of it is fitted. Default: ``GenotypePCA()``.
+        How genotypes become features; a clone of it is fitted. Default: ``GenotypePCA()`` on
+        the same `device`.
     device : str, default="auto"
-        "auto" (a CUDA GPU where there is one, else the CPU), "cpu", "cuda" or "mps". For `fit`;
-        a fitted model is on the CPU.
+        "auto" (a CUDA GPU where there is one, else the CPU), "cpu", "cuda" or "mps". For `fit`; a
+        fitted model is on the CPU.
     random_state : int, RandomState or None, default=None
         Seed. The same seed on the same machine gives the same result; global random states are
         neither used nor changed.

@@ -14,6 +14,9 @@ from scipy.sparse.linalg import eigsh
 from threadpoolctl import threadpool_limits
 
 from ancestryvi.genotypes.source import IndexedDosages
+from ancestryvi.preprocess import passes
+from ancestryvi.preprocess.fingerprints import fingerprints, hash_weights
+from ancestryvi.preprocess.krylov import KrylovResult, block_krylov, orthonormal
 from ancestryvi.preprocess.passes import add, map_reduce, read_samples, variant_blocks
 from ancestryvi.preprocess.scaling import patterson_scale
 
@@ -23,14 +26,16 @@ EXACT_BYTES = 2**31
 OVERSAMPLING = 14
 """Columns of the random block beyond the components asked for."""
 
-N_PROBES = 16
-"""Random vectors that the sum of squares of the eigenvalues is estimated from."""
+LEAST_WIDTH = 20 + OVERSAMPLING
+"""Columns of the random block at least, so that the spectrum is known beyond a few components."""
 
-MAX_PASSES = 8
-"""Most passes of the randomised solver."""
+SHARES = (32, 32, 16, 8, 4, 2)
+"""The first pass of the randomised solver multiplies by a 32nd of the variants, another, and so
+on."""
 
-TOLERANCE = 1e-3
-"""Residual, relative to its eigenvalue, at which a component counts as found."""
+LEAST_PART = 128
+"""Variants that are scaled and multiplied by few columns at once, at least: fewer take longer than
+what they are added to."""
 
 DIRECT_SAMPLES = 4096
 """Up to here eigenvectors are found by reducing the matrix to tridiagonal form, whose time grows
@@ -66,16 +71,21 @@ class ScaledDosages:
         everyone = len(self.samples) == len(source.sample_ids)
         return read_samples(source, self.columns[block], None if everyone else self.samples)
 
-    def blocks(self) -> list[slice]:
-        """Blocks whose calls, of one byte each, fit the working memory."""
-        n_samples, n_variants = self.shape
-        return variant_blocks(-(-n_samples // 4), n_variants)
+    def product_bytes(self) -> int:
+        """Working memory of products with few columns, which are fast in the cache of a core."""
+        return max(passes.BLOCK_BYTES // 4, 4 * LEAST_PART * len(self.samples))
 
-    def scaled(self, source: IndexedDosages, block: slice) -> Iterator[NDArray[np.float32]]:
-        """A block of Z, in parts that fit the working memory too."""
-        calls = self.calls(source, block)
+    def blocks(self, n_bytes: int | None = None) -> list[slice]:
+        """Blocks whose calls, of one byte each, fit `n_bytes` or else the working memory."""
+        n_samples, n_variants = self.shape
+        return variant_blocks(-(-n_samples // 4), n_variants, n_bytes)
+
+    def scaled(
+        self, calls: NDArray[np.int8], block: slice, n_bytes: int | None = None
+    ) -> Iterator[NDArray[np.float32]]:
+        """A block of Z, of which the calls are given, in parts that fit as many bytes."""
         mean, scale = self.mean[block], self.scale[block]
-        for part in variant_blocks(*calls.shape):
+        for part in variant_blocks(len(calls), calls.shape[1], n_bytes):
             yield patterson_scale(calls[:, part], mean[part], scale[part])
 
 
@@ -124,9 +134,31 @@ class _Gram:
     def __call__(self, source: IndexedDosages, block: slice) -> NDArray[np.float32]:
         n_samples, _ = self.matrix.shape
         gram = np.zeros((n_samples, n_samples), np.float32, order="F")
-        for scaled in self.matrix.scaled(source, block):
+        for scaled in self.matrix.scaled(self.matrix.calls(source, block), block):
             gram = ssyrk(1.0, scaled, beta=1.0, c=gram, overwrite_c=True)
         return gram
+
+
+def exact_eigenpairs(
+    source: IndexedDosages, matrix: ScaledDosages, n_leading: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Leading eigenvalues and vectors of Z Z', and the sum of squares of all eigenvalues.
+
+    Parameters
+    ----------
+    source : IndexedDosages
+    matrix : ScaledDosages
+    n_leading : int
+
+    Returns
+    -------
+    eigenvalues, vectors : ndarray
+        As `leading_eigenpairs` gives them.
+    trace_of_square : float
+    """
+    gram = relationship_matrix(source, matrix)
+    trace_of_square = float(np.einsum("ij,ij", gram, gram))
+    return *leading_eigenpairs(gram, n_leading), trace_of_square
 
 
 def leading_eigenpairs(
@@ -150,141 +182,40 @@ def leading_eigenpairs(
         start = np.random.default_rng(0).normal(size=n_samples)
         values, vectors = eigsh(gram, n_leading, v0=start, ncv=3 * n_leading)
     elif n_leading < n_samples // 10:
-        first = n_samples - n_leading
-        values, vectors = eigh(
-            gram, subset_by_index=[first, n_samples - 1], driver="evx", overwrite_a=True
-        )
+        # Single precision halves the time, and one step of Rayleigh and Ritz makes up for it. Half
+        # of the reduction runs at the speed of memory, and threads that wait for each other take
+        # many times as long on a machine that is busy.
+        with threadpool_limits(1, user_api="blas"):
+            _, rough = eigh(
+                gram.astype(np.float32),
+                subset_by_index=[n_samples - n_leading, n_samples - 1],
+                driver="evx",
+                overwrite_a=True,
+            )
+            basis = orthonormal(orthonormal(rough.astype(np.float64)))
+            values, weights = np.linalg.eigh(basis.T @ gram @ basis)
+            vectors = basis @ weights
     else:
         values, vectors = eigh(gram, driver="evd", overwrite_a=True)
     order = np.argsort(-values)[:n_leading]
     return values[order], vectors[:, order]
 
 
-@dataclass(frozen=True)
-class KrylovResult:
-    """What `block_krylov` found.
-
-    Attributes
-    ----------
-    eigenvalues : ndarray of shape (n_leading,)
-        Decreasing.
-    vectors : ndarray of shape (n_samples, n_leading)
-        Orthonormal.
-    row_squares : ndarray of shape (n_samples,)
-        Estimate of the sum of squares of each row of the matrix; they add up to the sum of squares
-        of all eigenvalues.
-    n_passes : int
-    """
-
-    eigenvalues: NDArray[np.float64]
-    vectors: NDArray[np.float64]
-    row_squares: NDArray[np.float64]
-    n_passes: int
-
-
-def block_krylov(
-    multiply: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    n_samples: int,
+def randomised_eigenpairs(
+    source: IndexedDosages,
+    matrix: ScaledDosages,
     n_leading: int,
     n_wanted: int,
-) -> KrylovResult:
-    """Leading eigenpairs of a symmetric matrix G that can only be multiplied by.
-
-    From a random block B, each pass adds G times the block before it, orthogonal to all before it;
-    the pairs are the best ones in the span (Rayleigh-Ritz). The residuals |G v - l v| come for
-    free and end the passes when those wanted are below `TOLERANCE` times l. The random block is
-    the same every time.
-
-    The sums of squares of the rows of G, which add up to that of all eigenvalues, are |G|^2 by
-    rows. With P the projection on the vectors found, two
-    of its parts, |P G P|^2 and 2 |(1 - P) G P|^2, are known, and |(1 - P) G (1 - P)|^2 is estimated
-    without bias from `N_PROBES` random vectors that are multiplied along in the first pass
-    (Hutchinson's estimator); the relative error of the sum is about
-    sqrt(2 / (`N_PROBES` n_samples)).
-
-    Parameters
-    ----------
-    multiply : callable
-        Gives G times a matrix of shape (n_samples, any).
-    n_samples : int
-    n_leading : int
-        Pairs to return, at most n_samples.
-    n_wanted : int
-        Of these, how many must have converged.
-
-    References
-    ----------
-    Musco and Musco (2015), Randomized block Krylov methods for stronger and faster approximate
-    singular value decomposition, NeurIPS 28, algorithm 2; Meyer, Musco, Musco and Woodruff (2021),
-    Hutch++, SOSA, for the estimate of what is left.
-
-    Examples
-    --------
-    >>> G = np.diag(np.arange(200.0) ** 3)
-    >>> found = block_krylov(lambda Q: G @ Q, 200, 3, 3)
-    >>> (found.eigenvalues / 199**3).round(4)
-    array([1.    , 0.985 , 0.9702])
-    """
-    width = min(n_samples, n_leading + OVERSAMPLING)
-    n_columns = min(n_samples, width * MAX_PASSES)
-    basis = np.empty((n_samples, n_columns), order="F")
-    images = np.empty_like(basis)
-    small = np.zeros((n_columns, n_columns))
-    probes, block = np.split(
-        np.random.default_rng(0).normal(size=(n_samples, N_PROBES + width)), [N_PROBES], axis=1
-    )
-    block = orthonormal(orthonormal(block))
-    for start in range(0, n_columns, width):
-        here = slice(start, min(start + width, n_columns))
-        basis[:, here] = block[:, -(here.stop - start) :]
-        if start == 0:
-            images[:, here], probed = np.split(
-                multiply(np.hstack([block, probes])), [width], axis=1
-            )
-        else:
-            images[:, here] = multiply(basis[:, here])
-        span, image = basis[:, : here.stop], images[:, : here.stop]
-        small[: here.stop, here] = span.T @ images[:, here]
-        small[here, : here.stop] = small[: here.stop, here].T
-        values, weights = np.linalg.eigh(small[: here.stop, : here.stop])
-        values, weights = values[::-1][:n_leading], weights[:, ::-1][:, :n_leading]
-        vectors = span @ weights
-        turned = image @ weights
-        residuals = np.linalg.norm(turned - vectors * values, axis=0)
-        if (residuals[:n_wanted] <= TOLERANCE * np.abs(values[:n_wanted])).all():
-            break
-        block = image[:, here]
-        for _ in range(2):  # once is not enough in floating point
-            block = orthonormal(block - span @ (span.T @ block))
-    rest = probed - turned @ (vectors.T @ probes)
-    rest -= vectors @ (vectors.T @ rest)
-    row_squares = vectors**2 @ values**2 + np.mean(rest**2, axis=1)
-    row_squares += 2 * np.sum(residuals**2) / n_samples
-    return KrylovResult(values, vectors, row_squares, -(-here.stop // width))
-
-
-def orthonormal(block: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Columns of length 1 at right angles that span those of a tall matrix.
-
-    By the eigenvectors of its Gram matrix, which takes two products where Householder's method
-    goes through the columns one by one; directions that rounding made up stay short, and are
-    scaled up in a second call.
-
-    References
-    ----------
-    Stathopoulos and Wu (2002), SIAM Journal on Scientific Computing 23(6):2165-2182 (SVQB).
-    """
-    values, vectors = np.linalg.eigh(block.T @ block)
-    return block @ (vectors / np.sqrt(np.maximum(values, 1e-15 * values[-1])))
-
-
-def randomised_eigenpairs(
-    source: IndexedDosages, matrix: ScaledDosages, n_leading: int, n_wanted: int
+    multiply: Callable[..., NDArray[np.float64]],
 ) -> KrylovResult:
     """`block_krylov` of Z Z', which is never formed: each pass reads all blocks once.
 
-    Memory is a few matrices of (n_samples, `n_leading` + 14) and grows, like the time of a pass,
-    in proportion to the samples.
+    One more pass comes before and finds where to start: a random block is multiplied by a part of
+    the variants, what comes out by another part, and so on, by parts that grow as the block nears
+    the components. That saves about two passes over all variants.
+
+    Memory is a few matrices of (n_samples, `n_wanted` + 14) and grows, like the time of a pass, in
+    proportion to the samples. The random numbers are the same every time.
 
     Parameters
     ----------
@@ -292,20 +223,48 @@ def randomised_eigenpairs(
     matrix : ScaledDosages
     n_leading, n_wanted : int
         As for `block_krylov`.
+    multiply : callable
+        `product`, or another with its parameters.
+
+    References
+    ----------
+    Li, Meisner and Albrechtsen (2023), Genome Research 33:1599-1608 (PCAone), who update within a
+    pass too.
     """
     n_samples, _ = matrix.shape
-
-    def multiply(block: NDArray[np.float64]) -> NDArray[np.float64]:
-        product = _Product(matrix, block.astype(np.float32))
-        total = map_reduce(
-            product, source, matrix.blocks(), add, name="components", partial_bytes=4 * block.size
-        )
-        return total.astype(np.float64, copy=False)
-
+    width = min(n_samples, max(n_wanted + OVERSAMPLING, LEAST_WIDTH))
+    blocks = matrix.blocks(matrix.product_bytes())
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=(n_samples, width))
+    order = rng.permutation(len(blocks))
     # What happens between the passes is little, and on a machine that is busy threads that wait for
     # each other would take many times as long; passes set their own number.
     with threadpool_limits(1, user_api="blas"):
-        return block_krylov(multiply, n_samples, n_leading, n_wanted)
+        for part in np.split(order, np.cumsum([len(order) // share for share in SHARES]))[:-1]:
+            if len(part):
+                block = orthonormal(orthonormal(start))
+                start = multiply(source, matrix, block, [blocks[i] for i in sorted(part)])
+        return block_krylov(
+            lambda block: multiply(source, matrix, block, blocks), start, n_leading, n_wanted
+        )
+
+
+def product(
+    source: IndexedDosages,
+    matrix: ScaledDosages,
+    factor: NDArray[np.float64],
+    blocks: list[slice],
+) -> NDArray[np.float64]:
+    """Z Z' B over some blocks of variants, for B of shape (n_samples, any)."""
+    total = map_reduce(
+        _Product(matrix, factor.astype(np.float32)),
+        source,
+        blocks,
+        add,
+        name="components",
+        partial_bytes=4 * factor.size,
+    )
+    return total.astype(np.float64, copy=False)
 
 
 @dataclass(frozen=True)
@@ -317,34 +276,56 @@ class _Product:
 
     def __call__(self, source: IndexedDosages, block: slice) -> NDArray[np.float32]:
         product = np.zeros_like(self.factor)
-        for scaled in self.matrix.scaled(source, block):
+        calls = self.matrix.calls(source, block)
+        for scaled in self.matrix.scaled(calls, block, self.matrix.product_bytes()):
             product += scaled @ (scaled.T @ self.factor)
         return product
 
 
-def loadings(
-    source: IndexedDosages, matrix: ScaledDosages, basis: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """B'Z for B of shape (n_samples, n_components), and the sum of squares of each row of Z."""
-    function = _Loadings(matrix, basis)
-    parts, squares = map_reduce(function, source, matrix.blocks(), _join, name="loadings")
-    return np.concatenate(parts, axis=1), squares
+@dataclass(frozen=True)
+class Loadings:
+    """What one more pass finds when the components are known.
+
+    Attributes
+    ----------
+    components : ndarray of shape (n_components, n_variants), float32
+        B'Z for a matrix B of (n_samples, n_components).
+    squares : ndarray of shape (n_samples,)
+        Sum of squares of each row of Z.
+    fingerprints : ndarray of shape (n_samples,), uint64
+    """
+
+    components: NDArray[np.float32]
+    squares: NDArray[np.float64]
+    fingerprints: NDArray[np.uint64]
+
+
+def loadings(source: IndexedDosages, matrix: ScaledDosages, basis: NDArray[np.float32]) -> Loadings:
+    """One pass for all that `Loadings` holds, of B = `basis`."""
+    function = _Loadings(matrix, basis, hash_weights(matrix.shape[1]))
+    blocks = matrix.blocks(matrix.product_bytes())
+    parts, sums = map_reduce(function, source, blocks, _join, name="loadings")
+    return Loadings(np.concatenate(parts, axis=1), *sums)
 
 
 @dataclass(frozen=True)
 class _Loadings:
+    """Loadings of a block in a list, and two sums over blocks."""
+
     matrix: ScaledDosages
     basis: NDArray[np.float32]
+    weights: NDArray[np.uint8]
 
     def __call__(
         self, source: IndexedDosages, block: slice
-    ) -> tuple[list[NDArray[np.float32]], NDArray[np.float64]]:
+    ) -> tuple[list[NDArray[np.float32]], tuple[NDArray[np.float64], NDArray[np.uint64]]]:
+        calls = self.matrix.calls(source, block)
         parts, squares = [], np.zeros(len(self.basis))
-        for scaled in self.matrix.scaled(source, block):
+        for scaled in self.matrix.scaled(calls, block, self.matrix.product_bytes()):
             parts.append(self.basis.T @ scaled)
             squares += np.einsum("ij,ij->i", scaled, scaled)
-        return parts, squares
+        return parts, (squares, fingerprints(calls, self.weights[block]))
 
 
 def _join(total: Any, part: Any) -> Any:
-    return total[0] + part[0], total[1] + part[1]
+    return total[0] + part[0], add(total[1], part[1])

@@ -119,15 +119,15 @@ def connected(address: str | None) -> Iterator[Any]:
         yield client
 
 
-def variant_blocks(n_samples: int, n_variants: int) -> list[slice]:
-    """Consecutive ranges of variants whose float32 matrix fits `BLOCK_BYTES`.
+def variant_blocks(n_samples: int, n_variants: int, n_bytes: int | None = None) -> list[slice]:
+    """Consecutive ranges of variants whose float32 matrix fits `n_bytes`, or else `BLOCK_BYTES`.
 
     Examples
     --------
     >>> variant_blocks(2**18, 40)
     [slice(0, 16, None), slice(16, 32, None), slice(32, 40, None)]
     """
-    width = min(MAX_BLOCK, max(1, BLOCK_BYTES // (4 * max(1, n_samples))))
+    width = min(MAX_BLOCK, max(1, (n_bytes or BLOCK_BYTES) // (4 * max(1, n_samples))))
     return [slice(i, min(i + width, n_variants)) for i in range(0, n_variants, width)]
 
 
@@ -186,16 +186,41 @@ def map_reduce(
     -------
     total : what the function returns
     """
-    most = max(1, PARTIAL_BYTES // max(1, partial_bytes))
-    setting = _setting.get()
-    if setting.client is not None:
-        n_runs = min(len(places), N_RUNS, max(FAN_IN, most))
-        return _on_cluster(setting.client, function, source, places, combine, n_runs)
+    client = _setting.get().client
+    if client is not None:
+        most = max(FAN_IN, PARTIAL_BYTES // max(1, partial_bytes))
+        n_runs = min(len(places), N_RUNS, most)
+        return _on_cluster(client, function, source, places, combine, n_runs)
+    parts = map_here(function, source, places, name=name, partial_bytes=partial_bytes)
+    return reduce(combine, parts)
+
+
+def is_on_cluster() -> bool:
+    """Whether `passes_on` has a cluster at present."""
+    return _setting.get().client is not None
+
+
+def map_here(
+    function: Callable[[IndexedDosages, Place], Part],
+    source: IndexedDosages,
+    places: Sequence[Place],
+    *,
+    name: str,
+    partial_bytes: int = 0,
+) -> Iterator[Part]:
+    """The function of every place in their order, in threads of this process.
+
+    Parameters
+    ----------
+    function, source, places, name, partial_bytes
+        As for `map_reduce`.
+    """
     n_cores = n_threads()
+    most = max(1, PARTIAL_BYTES // max(1, partial_bytes))
     at_once = min(n_cores, MAX_THREADS, most, len(places))
     with threadpool_limits(max(1, n_cores // at_once), user_api="blas"):
         parts = _in_threads(function, source, places, at_once)
-        return reduce(combine, _with_progress(parts, len(places), name, setting.progress))
+        yield from _with_progress(parts, len(places), name, _setting.get().progress)
 
 
 def _in_threads(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import shake_128
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from ancestryvi.exceptions import InputFormatError, OverlapError
 from ancestryvi.genotypes import match_variants
 from ancestryvi.genotypes.alleles import VariantMatch
 from ancestryvi.genotypes.source import IndexedDosages
+from ancestryvi.preprocess.fingerprints import fingerprints, hash_weights
 from ancestryvi.preprocess.passes import BLOCK_BYTES, add, map_reduce, variant_blocks
 from ancestryvi.preprocess.scaling import patterson_scale
 
@@ -125,7 +125,7 @@ def place(
     """
     n_samples = len(source.sample_ids)
     blocks = variant_blocks(2 * n_samples, len(match.index))  # of float64
-    scores, hashes, called = map_reduce(
+    scores, known_by, called = map_reduce(
         _Projection(match, mean, scale, components, hash_weights(len(match.index))),
         source,
         blocks,
@@ -135,7 +135,7 @@ def place(
     here = match.index >= 0
     present = components[:, here].astype(np.float64)
     normal = present @ present.T
-    gappy = np.flatnonzero((called < here.sum()) & (called > 0) & ~np.isin(hashes, fitted))
+    gappy = np.flatnonzero((called < here.sum()) & (called > 0) & ~np.isin(known_by, fitted))
     if present.shape[1] < components.shape[1]:
         # The pseudo-inverse: fewer variants than components leave many solutions, it the shortest.
         inverse = pinvh(normal)
@@ -155,12 +155,12 @@ def place(
             solved = np.linalg.pinv(seen, rcond=MIN_CURVATURE, hermitian=True)
             scores[rows] = (solved @ scores[rows][:, :, None])[:, :, 0]
     scores[called == 0] = np.nan
-    return Placement(scores, hashes)
+    return Placement(scores, known_by)
 
 
 @dataclass(frozen=True)
 class _Projection:
-    """V'z, hash and number of calls of each sample, of a block of variants."""
+    """V'z, fingerprint and number of calls of each sample, of a block of variants."""
 
     match: VariantMatch
     mean: NDArray[np.float64]
@@ -172,7 +172,7 @@ class _Projection:
         calls = self.match.aligned_dosages(source, block)
         scaled = patterson_scale(calls, self.mean[block], self.scale[block]).astype(np.float64)
         scores = scaled @ self.components[:, block].T.astype(np.float64)
-        return scores, hash_calls(calls, self.weights[block]), (calls >= 0).sum(axis=1)
+        return scores, fingerprints(calls, self.weights[block]), (calls >= 0).sum(axis=1)
 
 
 @dataclass(frozen=True)
@@ -195,50 +195,3 @@ class _Gaps:
             part = vectors[start : start + step]
             sums += missing[:, start : start + step] @ (part[:, first] * part[:, second])
         return sums
-
-
-def fingerprints(source: IndexedDosages, match: VariantMatch) -> NDArray[np.uint64]:
-    """One number per sample, equal for samples with the same call at every variant matched.
-
-    It tells whether a sample is one of those that components were fitted on, without keeping their
-    genotypes: the sum of calls times random 64-bit weights, modulo 2^64, in the order and alleles
-    of the model. Two samples that differ anywhere collide with a probability of at most 2^-62.
-
-    Parameters
-    ----------
-    source : IndexedDosages
-    match : VariantMatch
-
-    Returns
-    -------
-    fingerprints : ndarray of shape (n_samples,), uint64
-    """
-    blocks = variant_blocks(len(source.sample_ids), len(match.index))
-    function = _Fingerprints(match, hash_weights(len(match.index)))
-    return map_reduce(function, source, blocks, add, name="fingerprints")
-
-
-@dataclass(frozen=True)
-class _Fingerprints:
-    match: VariantMatch
-    weights: NDArray[np.uint8]
-
-    def __call__(self, source: IndexedDosages, block: slice) -> NDArray[np.uint64]:
-        return hash_calls(self.match.aligned_dosages(source, block), self.weights[block])
-
-
-def hash_weights(n_variants: int) -> NDArray[np.uint8]:
-    """Eight random bytes for each variant, the same always and everywhere."""
-    stream = shake_128(b"ancestryvi fingerprints").digest(8 * n_variants)
-    return np.frombuffer(stream, np.uint8).reshape(n_variants, 8)
-
-
-def hash_calls(calls: NDArray[np.int8], weights: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Sums of calls, from 0 for a missing one to 3, times 64-bit weights, modulo 2^64.
-
-    Each byte of the weights is summed by itself in single precision, which is exact below 2^24 and
-    so for 21,000 variants at once; blocks have fewer.
-    """
-    sums = (calls + np.int8(1)).astype(np.float32) @ weights.astype(np.float32)
-    places = np.arange(0, 64, 8, dtype=np.uint64)
-    return (sums.astype(np.uint64) << places).sum(axis=1, dtype=np.uint64)

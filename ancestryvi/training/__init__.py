@@ -1,6 +1,7 @@
 """One loop for every model: phases, objectives, history, device."""
 
-from ancestryvi.training.device import one_thread, resolve_device
+from ancestryvi.device import resolve_device
+from ancestryvi.training.device import one_thread
 from ancestryvi.training.history import History
 from ancestryvi.training.loop import Objective, Phase, adam, train_phase
 

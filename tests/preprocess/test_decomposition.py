@@ -8,11 +8,12 @@ from ancestryvi.genotypes import Genotypes, open_source
 from ancestryvi.preprocess import GenotypePCA, decomposition, passes
 from ancestryvi.preprocess.decomposition import (
     ScaledDosages,
-    block_krylov,
     leading_eigenpairs,
+    product,
     randomised_eigenpairs,
     relationship_matrix,
 )
+from ancestryvi.preprocess.krylov import block_krylov
 from ancestryvi.preprocess.scaling import patterson_parameters
 
 NO_THINNING = {"max_ld_r2": None, "max_kinship": None}
@@ -92,12 +93,14 @@ def test_block_krylov_finds_separated_pairs_to_its_tolerance(n_leading):
     values[n_leading:].sort()
     values[n_leading:] = values[n_leading:][::-1]
     G, vectors = symmetric(rng, values)
-    found = block_krylov(lambda Q: G @ Q, len(G), n_leading, n_leading)
-    assert found.n_passes <= 5
+    found = block_krylov(
+        lambda Q: G @ Q, rng.normal(size=(len(G), n_leading + 14)), n_leading, n_leading
+    )
+    assert found.n_passes <= 6
     np.testing.assert_allclose(found.eigenvalues, values[:n_leading], rtol=1e-4)
-    assert subspace_angles(found.vectors, vectors[:, :n_leading]).max() < 0.01
+    assert subspace_angles(found.vectors, vectors[:, :n_leading]).max() < 1e-3
     np.testing.assert_allclose(found.vectors.T @ found.vectors, np.eye(n_leading), atol=1e-9)
-    assert found.row_squares.sum() == pytest.approx(np.sum(values**2), rel=1e-3)
+    assert found.trace_of_square == pytest.approx(np.sum(values**2), rel=1e-3)
 
 
 def test_the_sum_of_squares_is_estimated_without_bias():
@@ -105,8 +108,8 @@ def test_the_sum_of_squares_is_estimated_without_bias():
     rng = np.random.default_rng(5)
     values = np.sort(rng.uniform(1, 3, 1000))[::-1]
     G, _ = symmetric(rng, values)
-    found = block_krylov(lambda Q: G @ Q, len(G), 10, 10)
-    assert found.row_squares.sum() == pytest.approx(np.sum(values**2), rel=0.03)
+    found = block_krylov(lambda Q: G @ Q, rng.normal(size=(1000, 24)), 10, 10)
+    assert found.trace_of_square == pytest.approx(np.sum(values**2), rel=0.03)
 
 
 @pytest.mark.parametrize("rank", [1, 3, 30])
@@ -115,7 +118,7 @@ def test_a_low_rank_is_no_trouble(rank):
     values = np.zeros(150)
     values[:rank] = np.arange(rank, 0, -1)
     G, _ = symmetric(rng, values)
-    found = block_krylov(lambda Q: G @ Q, 150, 20, 20)
+    found = block_krylov(lambda Q: G @ Q, rng.normal(size=(150, 34)), 20, 20)
     np.testing.assert_allclose(found.eigenvalues, values[:20], atol=1e-6)
 
 
@@ -124,7 +127,9 @@ def test_few_samples_are_no_trouble(n_samples):
     rng = np.random.default_rng(7)
     values = np.arange(n_samples, 0, -1.0)
     G, _ = symmetric(rng, values)
-    found = block_krylov(lambda Q: G @ Q, n_samples, min(50, n_samples), 2)
+    found = block_krylov(
+        lambda Q: G @ Q, rng.normal(size=(n_samples, min(16, n_samples))), min(50, n_samples), 2
+    )
     np.testing.assert_allclose(found.eigenvalues[:2], values[:2], rtol=1e-4)
 
 
@@ -184,11 +189,11 @@ def test_an_unknown_solver_is_refused():
 
 def test_randomised_eigenpairs_are_those_of_the_relationship_matrix(structured):
     matrix, Z = scaled_dosages(structured)
-    found = randomised_eigenpairs(Genotypes.from_dosages(structured), matrix, 20, 7)
+    found = randomised_eigenpairs(Genotypes.from_dosages(structured), matrix, 20, 7, product)
     values = np.linalg.eigvalsh(Z @ Z.T)[::-1]
     np.testing.assert_allclose(found.eigenvalues[:7], values[:7], rtol=1e-5)
     np.testing.assert_allclose(found.eigenvalues, values[:20], rtol=0.05)
-    assert found.row_squares.sum() == pytest.approx(np.sum(values**2), rel=0.03)
+    assert found.trace_of_square == pytest.approx(np.sum(values**2), rel=0.03)
 
 
 # ---- from files ----------------------------------------------------------------------------------
@@ -198,6 +203,7 @@ def test_randomised_eigenpairs_are_those_of_the_relationship_matrix(structured):
 def test_a_file_is_read_by_blocks_and_never_whole(shared_data, monkeypatch, solver):
     source = open_source(shared_data / "1000g-14pop-plink" / "phase1.bed")
     monkeypatch.setattr(passes, "BLOCK_BYTES", 2**20)
+    monkeypatch.setattr(decomposition, "LEAST_PART", 1)
     widest = []
     read = source.read_dosages
 

@@ -71,6 +71,9 @@ class OfAnyNumbers(GenotypePCA):
     def fit(self, X, y=None):
         return super().fit(calls_of(X), y)
 
+    def fit_transform(self, X, y=None):
+        return super().fit_transform(calls_of(X), y)
+
     def transform(self, X):
         return super().transform(calls_of(X))
 

@@ -122,7 +122,7 @@ def test_what_cannot_be_compared_is_said(families, monkeypatch):
     dosages, _ = families
     few = GenotypePCA(2).fit(dosages[:, :500])
     assert "2000 are needed" in few.qc_.set_index("step").loc["related", "detail"]
-    monkeypatch.setattr("ancestryvi.preprocess.pca.MOST_SAMPLES", 10)
+    monkeypatch.setattr("ancestryvi.preprocess.independence.MOST_SAMPLES", 10)
     many = GenotypePCA(2).fit(dosages)
     assert "at most 10 are compared" in many.qc_.set_index("step").loc["related", "detail"]
     assert few.fit_samples_.all()

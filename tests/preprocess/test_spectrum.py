@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from ancestryvi.genotypes import read_genotypes
 from ancestryvi.preprocess import GenotypePCA
 from ancestryvi.preprocess.spectrum import (
     MIN_SIGNAL,
@@ -11,7 +10,6 @@ from ancestryvi.preprocess.spectrum import (
     effective_variants,
     n_outstanding,
     signal_threshold,
-    uneven_noise,
 )
 
 
@@ -121,35 +119,6 @@ def test_scale_does_not_matter_and_degenerate_spectra_are_no_error():
     assert SpikedModel.of(np.array([1.0]), 1, 1, 2, 5).n_signal == 0  # two samples
 
 
-def test_shrinkage_is_that_of_samples_drawn_anew():
-    """Monte Carlo: scores of new samples against those of fitted ones of their populations."""
-    rng = np.random.default_rng(6)
-    X = genotypes(rng, 4, 50, 0.01, 4000)
-    fitted = np.tile(np.arange(50) < 35, 4)
-    pca = GenotypePCA(3, min_maf=0.05).fit(X[fitted])
-    population = np.repeat(np.arange(4), 50)
-    for k in range(3):
-
-        def centres(scores, chosen, k=k):
-            return np.array([scores[population[chosen] == p, k].mean() for p in range(4)])
-
-        old = centres(pca.transform(X[fitted]), fitted)
-        shrunk = centres(pca.transform(X[~fitted]) * pca.shrinkage_, ~fitted)
-        corrected = centres(pca.transform(X[~fitted]), ~fitted)
-        assert (shrunk @ old) / (old @ old) == pytest.approx(pca.shrinkage_[k], abs=0.08)
-        assert (corrected @ old) / (old @ old) == pytest.approx(1.0, abs=0.12)
-        assert pca.shrinkage_[k] < 0.9
-
-
-def test_shrinkage_falls_with_the_eigenvalue_and_stays_positive():
-    model = SpikedModel(noise=2.0, ratio=0.3, n_signal=3)
-    factors = model.shrinkage(np.array([200.0, 20.0, 6.0, 4.0, 1.0]))
-    assert np.all(np.diff(factors) <= 0)
-    assert np.all((factors > 0) & (factors < 1))
-    strength = factors[1] / (1 - factors[1])
-    assert (1 + strength) * (1 + 0.3 / strength) == pytest.approx(10.0)
-
-
 # ------------------------------------------------------------------ what stands out from the noise
 
 
@@ -177,69 +146,3 @@ def test_scale_plays_no_part_and_too_few_after_it_leave_a_component():
     assert n_outstanding(values, 5) == n_outstanding(1e6 * values, 5)
     assert n_outstanding(values[:12], 5) == 5
     assert n_outstanding(values, 0) == 0
-
-
-# ------------------------------------------------------------------------------------ uneven noise
-
-
-def test_uneven_noise_is_what_signal_leaves_of_the_matrix():
-    """By plain loops over a relationship matrix."""
-    rng = np.random.default_rng(7)
-    data = rng.normal(size=(12, 40)) * rng.uniform(0.5, 2, size=(12, 1))
-    gram = data @ data.T
-    values, vectors = np.linalg.eigh(gram)
-    values, vectors = values[::-1][:5], vectors[:, ::-1][:, :5]
-    left = gram - sum(values[k] * np.outer(vectors[:, k], vectors[:, k]) for k in range(2))
-    noise = [left[i, i] for i in range(12)]
-    beside = [sum(left[i, j] ** 2 for j in range(12) if j != i) for i in range(12)]
-    squares = (gram**2).sum(axis=1)
-    level, mixing = uneven_noise(np.diag(gram), squares, values, vectors, 2)
-    for k in range(5):
-        weights = vectors[:, k] ** 2
-        assert level[k] == pytest.approx(np.dot(weights, noise) / np.mean(noise))
-        assert mixing[k] == pytest.approx(np.dot(weights, beside) / np.mean(beside))
-
-
-@pytest.mark.parametrize("solver", ["exact", "randomized"])
-def test_shrinkage_within_a_population_that_is_more_diverse(solver):
-    """Monte Carlo: a weak axis within a third of the cohort, whose noise is three times as large.
-
-    With one level of noise for everybody its shrinkage would be far off.
-    """
-    rng = np.random.default_rng(8)
-    n_each, n_variants = 150, 6000
-    # few copies everywhere but in the diverse third, where both halves differ a little
-    rare, drift = 0.02, 0.03
-    base = rng.uniform(0.2, 0.8, n_variants)
-    shape = (1 - drift) / drift
-    halves = rng.beta(base * shape, (1 - base) * shape, size=(2, n_variants))
-    frequency = np.repeat(
-        [*halves, np.full(n_variants, rare)], [n_each, n_each, 4 * n_each], axis=0
-    )
-    X = rng.binomial(2, frequency)
-    fitted = np.arange(len(X)) % 2 == 0
-    pca = GenotypePCA(3, max_ld_r2=None, min_maf=0.0, solver=solver).fit(X[fitted])
-    half = np.repeat([1.0, -1.0, 0.0], [n_each, n_each, 4 * n_each])
-    axis = np.argmax(np.abs(pca.transform(X[fitted]).T @ half[fitted]))
-    old = pca.transform(X[fitted])[:, axis] @ half[fitted]
-    new = pca.transform(X[~fitted])[:, axis] @ half[~fitted]
-    assert new / old == pytest.approx(1.0, abs=0.04)
-    assert pca.shrinkage_[axis] < 0.9
-
-
-def test_held_out_samples_land_where_a_joint_analysis_puts_them(shared_data):
-    """Scores of a tenth of 1000 Genomes against a PCA of all, turned onto the same axes."""
-    genotypes = read_genotypes(shared_data / "1000g-26pop" / "genotypes.vcf.gz")
-    joint = GenotypePCA(8).fit_transform(genotypes)
-    ratios = []
-    for seed in range(2):
-        held_out = np.zeros(genotypes.n_samples, bool)
-        held_out[np.random.default_rng(seed).permutation(genotypes.n_samples)[:154]] = True
-        pca = GenotypePCA(8).fit(genotypes.select(samples=~held_out))
-        known = pca.transform(genotypes.select(samples=~held_out))
-        new = pca.transform(genotypes.select(samples=held_out))
-        turned = joint @ np.linalg.lstsq(joint[~held_out], known)[0]
-        for k in range(8):
-            ratios.append(new[:, k] @ turned[held_out, k] / np.sum(turned[held_out, k] ** 2))
-    assert np.median(ratios) == pytest.approx(1.0, abs=0.03)
-    assert np.mean(ratios) == pytest.approx(1.0, abs=0.03)

@@ -253,7 +253,7 @@ def test_the_course_starts_clusters_between_and_after_the_phases(x, n_labels):
     model = new_model()
     events = []
     plan = Plan(
-        axes=torch.eye(N_FEATURES)[:, :2],
+        layout=lambda rows: rows[:, :2],
         n_epochs={"layout": 1, "adversarial": 2, "settling": 3},
         weights=Weights(),
         generator=generator(4),

@@ -183,6 +183,20 @@ def test_warm_start_tells_neighbours_from_the_batch(x):
     assert weighed.item() == pytest.approx(2.0 * expected.item(), rel=1e-4)
 
 
+def test_warm_start_holds_the_map_near_its_layout(x):
+    """The squared distance from the places, weighted; nothing without a weight."""
+    model, places = new_model(), plane(x)
+    terms = {}
+    for weight in (0.0, 3.0):
+        phase = warm_start(model, 1, Weights(beta_layout=weight), generator(1), None, places)
+        terms[weight] = phase.objectives[0].loss(x, 0.5)
+    off = (model.posterior.encoder_belief(x)[0] - places(x)).square().sum(1).mean().item()
+    assert "layout" not in terms[0.0]
+    assert terms[3.0]["layout"].item() == pytest.approx(off, rel=1e-5)
+    added = terms[3.0]["loss"] - terms[0.0]["loss"]
+    assert added.item() == pytest.approx(3.0 * off, rel=1e-4)
+
+
 def test_dreaming_sees_the_data_as_a_number_of_rows_only(x):
     """Dreams come from the model: other data of the same size give the same posterior."""
     first, second = new_model(), new_model()
@@ -204,10 +218,16 @@ def test_wake_sleep_moves_everything_and_sleeps_over_phi(x):
     assert not any(same(before, model.parameters()))
 
 
-def test_layout_teaches_encoder_and_decoder_the_given_axes(x):
-    """The encoder's mean comes to x @ axes, whatever the seed of the network."""
+def plane(x):
+    """Places on the plane of the first PCs."""
     axes = torch.linalg.svd(x - x.mean(0), full_matrices=False).Vh[:2].T
-    wanted = x @ axes
+    return lambda rows: rows @ axes
+
+
+def test_layout_teaches_encoder_and_decoder_the_given_places(x):
+    """The encoder's mean comes to the places, whatever the seed of the network."""
+    places = plane(x)
+    wanted = places(x)
     for seed in (0, 1):
         model = new_model(seed)
         taught = {
@@ -217,13 +237,13 @@ def test_layout_teaches_encoder_and_decoder_the_given_axes(x):
         }
         untouched = [p for p in model.parameters() if id(p) not in taught]
         before = values(untouched)
-        (objective,) = layout(model, axes, 1).objectives
+        (objective,) = layout(model, places, 1).objectives
         place = (model.posterior.encode(x).mean - wanted).square().sum(1)
         decoded = (model.decoder(wanted) - x).square().sum(1)
         expected = (place + decoded).mean().item()
         assert objective.loss(x, 0.0)["loss"].item() == pytest.approx(expected, rel=1e-5)
 
-        history = train(layout(model, axes, 60), x)
+        history = train(layout(model, places, 60), x)
         assert history.phases[0] == "layout"
         assert all(same(before, untouched))
         error = (model.posterior.encode(x).mean - wanted).square().mean().item()
