@@ -12,12 +12,13 @@ demo: $(SETUP)
 		--n-clusters 14 --out demo --force
 	@echo "The report is demo/report.html"
 
+# Every process of the tests has one core; libraries would take all of them in each.
 test: $(SETUP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile \
-		--no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 \
+		--dist loadfile --no-loadscope-reorder
 
 benchmark: $(SETUP)
 	$(BIN)/python benchmarks/methods.py

@@ -1,12 +1,8 @@
 """Fixtures for all tests."""
 
-import os
 from pathlib import Path
 
 import pytest
-
-if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has one core; libraries would take all
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
