@@ -289,6 +289,8 @@ def test_a_run_survives_its_file(tmp_path):
 
 
 SCRIPT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in background jobs
 import numpy as np, pandas as pd, toy_methods as toys
 from ancestryvi.evaluate import run_benchmark
 X = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=list("abc"))
