@@ -275,8 +275,10 @@ def main() -> None:
                 "distance of places": interval([run["distance"] for run in runs]),
             }
         )
+    chosen_cohorts = "" if options.cohorts == NAMES else f" --cohorts {' '.join(options.cohorts)}"
     sections = [
-        f"`python benchmarks/default.py --seeds {options.seeds}` on {machine()}. Mean and 95 % "
+        f"`python benchmarks/default.py --seeds {options.seeds}{chosen_cohorts}` on {machine()}. "
+        "Mean and 95 % "
         "t-interval over seeds; simulated cohorts are of one seed.\n\n"
         "NMI with population labels that nothing saw, of AncestryDDVI with default settings and of "
         "the ordinary tools on the same PCs. ARI: the least of any seed with the first.\n\n"

@@ -86,7 +86,8 @@ def mixture_layout(x: Tensor, n_latent: int, mixture: Mixture) -> Layout:
         )
     )
     z = layout(x)
-    centre, unit = z.mean(0), (z - z.mean(0)).square().mean().sqrt()
+    centre = z.mean(0)
+    unit = float((z - centre).square().mean().sqrt()) or 1.0
     return Layout(
         layout.squared,
         layout.linear,

@@ -17,13 +17,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ancestryvi.estimators.blueprint import Blueprint
-from ancestryvi.estimators.discriminant import (
-    calibration,
-)
-from ancestryvi.estimators.feature_mixture import (
-    choose_n_clusters,
-    fit_feature_mixture,
-)
+from ancestryvi.estimators.discriminant import calibration
+from ancestryvi.estimators.feature_mixture import choose_n_clusters, fit_feature_mixture
 from ancestryvi.estimators.fitted import FittedModel
 from ancestryvi.estimators.layout import flat_layout, mixture_layout
 from ancestryvi.estimators.starts import (
@@ -115,11 +110,11 @@ class Recipe:
         noise = torch.Generator(device=x.device).manual_seed(seed)
         settled = fixed is None and self.pretrain
         n_epochs = self.epochs(len(x), settled)
-        mixture = None
-        layout = flat_layout(x, self.n_components)
         if settled and self.beta_layout:
             mixture = fit_feature_mixture(as_array(x), blueprint.n_clusters, random)
             layout = mixture_layout(x, self.n_components, mixture)
+        else:
+            mixture, layout = None, flat_layout(x, self.n_components)
 
         def start() -> None:
             if fixed is None or labels is not None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
-from scipy.linalg.blas import ssyrk
 from scipy.sparse.linalg import eigsh
 from threadpoolctl import threadpool_limits
 
@@ -36,6 +35,9 @@ on."""
 LEAST_PART = 128
 """Variants that are scaled and multiplied by few columns at once, at least: fewer take longer than
 what they are added to."""
+
+PANEL = 512
+"""Rows of the relationship matrix that are computed at once."""
 
 DIRECT_SAMPLES = 4096
 """Up to here eigenvectors are found by reducing the matrix to tridiagonal form, whose time grows
@@ -127,15 +129,21 @@ def relationship_matrix(source: IndexedDosages, matrix: ScaledDosages) -> NDArra
 
 @dataclass(frozen=True)
 class _Gram:
-    """Upper triangle of Z Z' of a block."""
+    """Upper triangle of Z Z' of a block, a panel of rows at a time.
+
+    BLAS has a function for half a product, but SciPy holds the interpreter's lock while it runs,
+    and threads would wait for each other.
+    """
 
     matrix: ScaledDosages
 
     def __call__(self, source: IndexedDosages, block: slice) -> NDArray[np.float32]:
         n_samples, _ = self.matrix.shape
-        gram = np.zeros((n_samples, n_samples), np.float32, order="F")
+        gram = np.zeros((n_samples, n_samples), np.float32)
         for scaled in self.matrix.scaled(self.matrix.calls(source, block), block):
-            gram = ssyrk(1.0, scaled, beta=1.0, c=gram, overwrite_c=True)
+            for start in range(0, n_samples, PANEL):
+                rows = slice(start, start + PANEL)
+                gram[rows, start:] += scaled[rows] @ scaled[start:].T
         return gram
 
 

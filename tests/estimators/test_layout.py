@@ -77,6 +77,13 @@ def test_few_clusters_are_placed(n_clusters):
     assert places.square().mean().item() == pytest.approx(1.0)
 
 
+def test_samples_that_do_not_differ_are_at_the_origin():
+    """No direction and no unit to be had, and no NaN."""
+    rows = np.zeros((6, 3))
+    mixture, _ = expectation_maximisation(rows, np.zeros(6, dtype=np.int64), 1)
+    assert not mixture_layout(torch.as_tensor(rows), 2, mixture)(torch.as_tensor(rows)).any()
+
+
 def test_one_cluster_is_laid_out_along_the_first_pcs():
     rows, _ = groups(3, 4)
     x = torch.as_tensor(rows)
