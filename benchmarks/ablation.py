@@ -62,7 +62,8 @@ def main() -> None:
     tables = "\n".join(f"{metric}:\n\n{markdown(table)}" for metric, table in rows.items())
     write(
         "ablation",
-        f"`python benchmarks/ablation.py --seeds {options.seeds}` on {machine()}. Means over "
+        f"`python benchmarks/ablation.py --seeds {options.seeds} --cohorts "
+        f"{' '.join(options.cohorts)}` on {machine()}. Means over "
         f"seeds; K as in the truth.\n\n{tables}",
     )
 
