@@ -61,8 +61,8 @@ class AncestryDDVI(LatentVariableEstimator):
     beta_neighbors : float, default=10.0
         Weight, in the pre-training, of a term that keeps neighbours in the features together on the
         map, where the prior is learned; 0 leaves it out.
-    beta_layout : float, default=10.0
-        Weight, in the pre-training, of a term that holds samples near a layout of the clusters by
+    beta_layout : float, default=30.0
+        Weight, in the pre-training, of a term that holds clusters near a layout of their means by
         multidimensional scaling, where the prior is learned; 0 starts from the first PCs instead.
     alpha : float, default=1.0
         Weight of the classification of labelled samples (section 4.1).
@@ -161,7 +161,7 @@ class AncestryDDVI(LatentVariableEstimator):
         beta_reg: float = 1.0,
         beta_diff: float = 1.0,
         beta_neighbors: float = 10.0,
-        beta_layout: float = 10.0,
+        beta_layout: float = 30.0,
         alpha: float = 1.0,
         preset: str | None = None,
         n_epochs: int | str = "auto",

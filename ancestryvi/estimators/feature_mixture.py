@@ -19,16 +19,16 @@ MOST_NEIGHBOURS = 15
 """Nearest samples that smoothing takes the mean with, and that judge clusters; half a cluster
 where that is less."""
 
-PSEUDO_SAMPLES = 5.0
-"""Samples of pooled variance that every cluster is given, so that a small one does not shrink onto
-its few samples."""
+PSEUDO_SAMPLES = 10.0
+"""Samples of the common variance that every cluster is given, so that a small one does not shrink
+onto its few samples."""
 
 MIN_VARIANCE = 1e-6
 """Least variance of a cluster, in units of the mean variance of the features."""
 
 MAX_ITERATIONS = 300
 TOLERANCE = 1e-4
-"""EM ends when the log-likelihood gains less, in nats per sample."""
+"""EM ends when the log-likelihood changes less, in nats per sample."""
 
 MOST_STARTED = 5_000
 MOST_FITTED = 20_000
@@ -126,7 +126,7 @@ def choose_n_clusters(features: NDArray[np.float64], random: np.random.RandomSta
             labels = fcluster(tree, n_clusters, "maxclust").astype(np.int64) - 1
             mixture, fit = expectation_maximisation(rows, labels, n_clusters)
             sizes = mixture.weights * n_samples
-            free = sizes / (sizes + PSEUDO_SAMPLES)  # of a variance that is drawn to the pooled one
+            free = sizes / (sizes + PSEUDO_SAMPLES)  # of a variance that is drawn to the common one
             n_parameters = n_clusters - 1 + n_features * (n_clusters + 1 + (free.sum() - 1))
             criterion = min(criterion, n_parameters * np.log(n_samples) - 2 * n_samples * fit)
         if criterion < lowest:
@@ -144,25 +144,36 @@ def expectation_maximisation(
     """The mixture that EM reaches from a partition, and its log-likelihood in nats per sample.
 
     Variances are those of largest posterior density when each cluster has `PSEUDO_SAMPLES` samples
-    of the pooled variance besides its own. A cluster that no sample is in stays empty.
+    of the common variance besides its own. That is the geometric mean over clusters, each weighted
+    by how far its variance is its own, as in empirical Bayes; the pooled variance would be that of
+    the widest clusters, beside which the narrow ones vanish. A cluster that no sample is in stays
+    empty.
+
+    References
+    ----------
+    Smyth (2004), Statistical Applications in Genetics and Molecular Biology 3(1):3, for a common
+    variance by the mean of logarithms.
     """
     n_samples = len(rows)
     floor = MIN_VARIANCE * (float(rows.var(axis=0).mean()) or 1.0)
     squares = rows**2
     shares = np.eye(n_clusters)[labels]
-    before = -np.inf
+    common, before = None, -np.inf
     for _ in range(MAX_ITERATIONS):
         sizes = shares.sum(axis=0) + np.finfo(float).tiny
         means = shares.T @ rows / sizes[:, None]
         scatter = np.maximum(shares.T @ squares - sizes[:, None] * means**2, 0.0)
-        pooled = scatter.sum(axis=0) / n_samples
-        variances = (scatter + PSEUDO_SAMPLES * pooled) / (sizes + PSEUDO_SAMPLES)[:, None] + floor
+        if common is None:
+            common = scatter.sum(axis=0) / n_samples
+        variances = (scatter + PSEUDO_SAMPLES * common) / (sizes + PSEUDO_SAMPLES)[:, None] + floor
+        own = sizes / (sizes + PSEUDO_SAMPLES)
+        common = np.exp(own @ np.log(variances) / own.sum())
         weight, linear, constant = quadratic_form(sizes / sizes.sum(), means, variances)
         joint = squares @ weight + rows @ linear + constant
         log_density = logsumexp(joint, axis=1)
         shares = np.exp(joint - log_density[:, None])
         fit = float(log_density.mean())
-        if fit - before < TOLERANCE:
+        if abs(fit - before) < TOLERANCE:
             break
         before = fit
     return Mixture(sizes / sizes.sum(), means, np.sqrt(variances)), fit

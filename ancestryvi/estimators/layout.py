@@ -43,8 +43,23 @@ class Layout:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Places of shape (n_samples, n_latent)."""
-        belonging = x.square() @ self.squared + x @ self.linear + self.constant
-        return x @ self.axes + belonging.softmax(-1) @ self.shift
+        return x @ self.axes + self._belonging(x) @ self.shift
+
+    def strain(self, x: Tensor, z: Tensor) -> Tensor:
+        """Squared distance of the means of clusters from their places, by size, of shape ().
+
+        Means are over the rows given, where x is and where it should be; samples may lie about
+        them as they like.
+        """
+        belonging = self._belonging(x)
+        sizes = belonging.sum(0)
+        off = z - x @ self.axes - belonging @ self.shift
+        means = belonging.T @ off / sizes.clamp(min=torch.finfo(x.dtype).eps)[:, None]
+        return sizes @ means.square().sum(-1) / len(x)
+
+    def _belonging(self, x: Tensor) -> Tensor:
+        """Probability of each cluster, of shape (n_samples, n_clusters)."""
+        return (x.square() @ self.squared + x @ self.linear + self.constant).softmax(-1)
 
 
 def flat_layout(x: Tensor, n_latent: int) -> Layout:

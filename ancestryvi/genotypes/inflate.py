@@ -16,16 +16,15 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
-import numpy as np
 from isal import igzip
 
 from ancestryvi.genotypes.bgzf import HEADER_BYTES, starts_block
+from ancestryvi.genotypes.memory import keep_freed
 from ancestryvi.genotypes.text import is_gzip
 
 _BLOCK_TEXT = 1 << 16  # the most that a block may hold
 _NO_BLOCK = "a BGZF block is not as long as it says"
 _PIECE_BYTES = 1 << 22
-_KEPT_BYTES = 1 << 23
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -78,9 +77,7 @@ def iter_text(path: Path, pool: ThreadPoolExecutor) -> Iterator[bytes]:
     EOFError, gzip.BadGzipFile, isal.igzip_lib.IsalError
         If the file is truncated or damaged; see `ancestryvi.genotypes.text.damage_reported`.
     """
-    # The C library of Linux gives what is freed back to the system, and each page of the next
-    # piece is a fault again, unless something larger than a piece was freed before.
-    np.empty(_KEPT_BYTES, dtype=np.uint8)
+    keep_freed(2 * _PIECE_BYTES)
     with path.open("rb") as file:
         yield from in_order(pool, _inflate, _bgzf_pieces(file))
         # What is left is all of a file that is no BGZF, or nothing.

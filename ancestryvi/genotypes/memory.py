@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from ancestryvi.exceptions import MemoryNeedError
 from ancestryvi.genotypes.source import Block
 
@@ -35,6 +37,16 @@ def available_bytes() -> int | None:
     """
     amounts = [_of_machine(), *(_of_container(*paths) for paths in _CGROUPS)]
     return min((amount for amount in amounts if amount is not None), default=None)
+
+
+def keep_freed(n_bytes: int) -> None:
+    """Let this process keep pieces of memory up to this size, below 32 MB, for the next ones.
+
+    The C library of Linux gives what is freed back to the system, and each page of the next piece
+    is a fault again, unless something larger was freed before (mallopt(3), M_MMAP_THRESHOLD).
+    Elsewhere it does nothing.
+    """
+    np.empty(n_bytes, dtype=np.uint8)
 
 
 def _of_machine() -> int | None:

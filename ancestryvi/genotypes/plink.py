@@ -31,9 +31,14 @@ _SAMPLE_MAJOR = b"\x6c\x1b\x00"
 _A1_COPIES = np.array([2, MISSING, 1, 0], dtype=np.int8)
 # The two bits for dosages -1, 0, 1, 2.
 _BITS = np.array([0b01, 0b11, 0b10, 0b00], dtype=np.uint8)
-# A byte holds four calls, the first in its lowest bits. The four dosages of each byte are kept as
-# one 32-bit word, because looking up words is ten times as fast as looking up rows of four.
-_UNPACKED = _A1_COPIES[np.arange(256)[:, None] >> np.array([0, 2, 4, 6]) & 3].view(np.uint32)[:, 0]
+# A byte holds four calls, the first in its lowest bits. The eight dosages of every two bytes are
+# kept as one 64-bit word: looking up few long words is many times as fast as looking up rows.
+_TWO_BYTES = np.arange(2**16, dtype=np.uint16).view(np.uint8).reshape(-1, 2)
+_UNPACKED = (
+    _A1_COPIES[_TWO_BYTES[:, :, None] >> np.array([0, 2, 4, 6]) & 3]
+    .reshape(-1, 8)
+    .view(np.uint64)[:, 0]
+)
 
 
 class BedSource:
@@ -152,7 +157,12 @@ def unpack(packed: NDArray[np.uint8], n_samples: int) -> NDArray[np.int8]:
     >>> unpack(np.array([[0b11_10_01_00, 0b00]], dtype=np.uint8), 5)
     array([[ 2, -1,  1,  0,  2]], dtype=int8)
     """
-    return np.take(_UNPACKED, packed).view(np.int8)[:, :n_samples]
+    n_variants, n_bytes = packed.shape
+    flat = np.ascontiguousarray(packed).reshape(-1)
+    if len(flat) % 2:
+        flat = np.append(flat, np.uint8(0))
+    dosages = np.take(_UNPACKED, flat.view(np.uint16)).view(np.int8)
+    return dosages[: 4 * n_variants * n_bytes].reshape(n_variants, 4 * n_bytes)[:, :n_samples]
 
 
 def pack(dosages: NDArray[np.int8]) -> NDArray[np.uint8]:

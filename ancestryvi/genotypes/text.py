@@ -87,4 +87,5 @@ def read_strings(path: Path, delimiter: str | None = None) -> pd.DataFrame:
             f"{path} is no regular table: {str(error).strip()}. Every line must have as many cells "
             "as the header, separated by tabs or commas."
         ) from error
-    return table.fillna("").apply(lambda column: column.str.strip())
+    table = table.fillna("")
+    return table if delimiter == BLANKS else table.apply(lambda column: column.str.strip())

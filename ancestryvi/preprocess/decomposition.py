@@ -142,8 +142,9 @@ class _Gram:
         gram = np.zeros((n_samples, n_samples), np.float32)
         for scaled in self.matrix.scaled(self.matrix.calls(source, block), block):
             for start in range(0, n_samples, PANEL):
-                rows = slice(start, start + PANEL)
-                gram[rows, start:] += scaled[rows] @ scaled[start:].T
+                here, after = slice(start, start + PANEL), slice(start + PANEL, None)
+                gram[here, here] += scaled[here] @ scaled[here].T
+                gram[here, after] += scaled[here] @ scaled[after].T
         return gram
 
 

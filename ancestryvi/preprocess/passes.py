@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from ancestryvi.exceptions import InputFormatError
 from ancestryvi.genotypes.inflate import n_threads
+from ancestryvi.genotypes.memory import keep_freed
 from ancestryvi.genotypes.source import IndexedDosages
 
 BLOCK_BYTES = 16 * 2**20
@@ -215,6 +216,7 @@ def map_here(
     function, source, places, name, partial_bytes
         As for `map_reduce`.
     """
+    keep_freed(3 * BLOCK_BYTES // 2)
     n_cores = n_threads()
     most = max(1, PARTIAL_BYTES // max(1, partial_bytes))
     at_once = min(n_cores, MAX_THREADS, most, len(places))

@@ -18,7 +18,7 @@ from ancestryvi.training.loop import Phase
 from ancestryvi.training.wake_sleep import (
     SETTLED_RATE,
     WAKE_SLEEP_RATE,
-    LayoutFunction,
+    Layout,
     Pairs,
     Weights,
     dreaming,
@@ -34,8 +34,8 @@ class Plan:
 
     Attributes
     ----------
-    layout : callable
-        Where the map starts from: places of shape (n, n_latent) of rows of x.
+    layout : Layout
+        Where the map starts from.
     n_epochs : mapping of str to int
         Epochs of each phase; a phase that is not named is left out where that is possible.
     weights : Weights
@@ -56,7 +56,7 @@ class Plan:
         Neighbours for the warm start.
     """
 
-    layout: LayoutFunction
+    layout: Layout
     n_epochs: Mapping[str, int]
     weights: Weights
     generator: torch.Generator

@@ -11,7 +11,7 @@ from ancestryvi.models.continuous import stratified_times
 from ancestryvi.models.diffusion_autoencoder import DiffusionAutoencoder, ScoreAutoencoder
 from ancestryvi.models.latent_variable import normal
 from ancestryvi.training.loop import Objective, Phase, adam
-from ancestryvi.training.wake_sleep import LayoutFunction
+from ancestryvi.training.wake_sleep import Layout
 
 RATE = 3e-3
 SETTLED_RATE = 5e-4
@@ -21,7 +21,7 @@ WARM_UP = 0.3
 """Share of the first phase over which the weight of the prior terms rises to its value."""
 
 
-def orient(model: DiffusionAutoencoder, places: LayoutFunction, n_epochs: int) -> Phase:
+def orient(model: DiffusionAutoencoder, places: Layout, n_epochs: int) -> Phase:
     """Teach the encoder the `places` of x: the map unfolds from the same picture every time."""
 
     def loss(x: Tensor, done: float, labels: Tensor | None = None) -> Mapping[str, Tensor]:

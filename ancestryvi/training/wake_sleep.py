@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -29,7 +29,12 @@ SETTLED = ("encoder.", "belief_head.", "class_head.", "class_correction.")
 """Parts of a posterior that need no dreams where a warm start and a mixture have made them."""
 
 WARM_UP = 0.3
-"""Share of the warm start over which the weight of the prior terms rises from 0 to `beta_reg`."""
+"""Share of the warm start over which the weight of the prior terms rises from 0."""
+
+HELD_SHARE = 0.3
+"""Share of `beta_reg` that it rises to where a layout holds the map together. Beside a layout the
+whole weight does harm: a standard normal, which the prior is until clusters come in, packs samples
+closer than their neighbours can be told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +50,7 @@ class Weights:
     beta_neighbors : float
         Of the neighbour term of the warm start.
     beta_layout : float
-        Of the term of the warm start that holds the map near its layout.
+        Of the term of the warm start that holds clusters near their places in the layout.
     """
 
     beta_reg: float = 1.0
@@ -55,8 +60,14 @@ class Weights:
     beta_layout: float = 0.0
 
 
-LayoutFunction = Callable[[Tensor], Tensor]
-"""From rows of x to places of shape (n, n_latent)."""
+class Layout(Protocol):
+    """Where a map starts from."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Places of shape (n_samples, n_latent) of rows of x."""
+
+    def strain(self, x: Tensor, z: Tensor) -> Tensor:
+        """How far clusters are from their places if rows of x are at z; of shape ()."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,7 @@ class Pairs:
         return self.x[rows], self.x[self.nearest[rows, index(n_neighbours)]]
 
 
-def layout(model: LatentVariableModel, places: LayoutFunction, n_epochs: int) -> Phase:
+def layout(model: LatentVariableModel, places: Layout, n_epochs: int) -> Phase:
     """Teach the encoder the `places` of x, and the decoder to read x off them.
 
     The warm start then unfolds the same picture whatever the seed, with its axes turned alike.
@@ -92,8 +103,7 @@ def layout(model: LatentVariableModel, places: LayoutFunction, n_epochs: int) ->
     Parameters
     ----------
     model : LatentVariableModel
-    places : callable
-        The latents to start from.
+    places : Layout
     n_epochs : int
     """
 
@@ -114,15 +124,17 @@ def warm_start(
     weights: Weights,
     generator: torch.Generator,
     pairs: Pairs | None = None,
-    places: LayoutFunction | None = None,
+    places: Layout | None = None,
 ) -> Phase:
     """Train decoder and encoder as AEVB, with the encoder's Gaussian belief as the posterior.
 
     This is the pre-training of algorithm 1, line 1. The prior stays as it is. With `pairs`, the
     means of the beliefs of neighbours are drawn together, and apart from those of the batch: half
-    as many pairs as it has rows, each seen from both ends. With a weight `beta_layout`, the means
-    are held near their `places`: neighbours have no say in how far apart groups are.
+    as many pairs as it has rows, each seen from both ends. With a weight `beta_layout`, clusters
+    are held near their `places`, in which neighbours have no say, and samples within are free.
     """
+    held = weights.beta_layout > 0 and places is not None
+    highest = weights.beta_reg * (HELD_SHARE if held else 1.0)
 
     def loss(x: Tensor, done: float, labels: Tensor | None = None) -> Mapping[str, Tensor]:
         n_rows = len(x)
@@ -131,7 +143,7 @@ def warm_start(
         noise = normal((n_rows, model.n_latent), x, generator)
         belief = mean[:n_rows], scale[:n_rows]
         reconstruction, regularisation = model.belief_elbo(x, belief, noise)
-        weight = weights.beta_reg * min(1.0, done / WARM_UP)
+        weight = highest * min(1.0, done / WARM_UP)
         total = -(reconstruction + weight * regularisation).mean()
         terms = {
             "reconstruction": reconstruction.mean(),
@@ -142,8 +154,8 @@ def warm_start(
             partners = ends.roll(len(ends) // 2, 0)
             terms["neighbors"] = neighbour_loss(ends, partners, mean[:n_rows]).mean()
             total = total + weights.beta_neighbors * terms["neighbors"]
-        if weights.beta_layout and places is not None:
-            terms["layout"] = (mean[:n_rows] - places(x)).square().sum(-1).mean()
+        if held:
+            terms["layout"] = cast(Layout, places).strain(x, mean[:n_rows])
             total = total + weights.beta_layout * terms["layout"]
         return {"loss": total, **terms}
 

@@ -113,6 +113,24 @@ def test_groups_are_placed_by_their_distances_and_samples_about_them():
     assert abs(np.trace(orthogonal_procrustes(places, flat)[0]) - 2.0) < 0.05
 
 
+def test_strain_is_that_of_the_means_of_clusters():
+    """By a loop over clusters that are far apart; none where samples have moved within theirs."""
+    rows, group = groups(5, 6)
+    rows *= 5.0
+    x = torch.as_tensor(rows)
+    layout = mixture_layout(x, 2, fit_feature_mixture(rows, 5, np.random.RandomState(0)))
+    rng = np.random.default_rng(5)
+    moved = rng.normal(size=(len(rows), 2))
+    expected = sum(
+        np.mean(group == g) * np.sum(moved[group == g].mean(axis=0) ** 2) for g in range(5)
+    )
+    found = layout.strain(x, layout(x) + torch.as_tensor(moved)).item()
+    assert found == pytest.approx(expected, rel=1e-6)
+    for g in range(5):
+        moved[group == g] -= moved[group == g].mean(axis=0)
+    assert layout.strain(x, layout(x) + torch.as_tensor(moved)).item() < 1e-12
+
+
 def test_four_fifths_of_the_samples_give_the_same_layout():
     rows, _ = groups(12, 8)
     kept = np.random.default_rng(0).random(len(rows)) < 0.8
