@@ -2,8 +2,8 @@
 
 Parts, chosen with --parts, each of which replaces its own section of results/pca.md:
 
-- `exact` compares with PLINK 2, PLINK 1.9 and scikit-learn's randomized PCA on one file, with
-  scores in double precision as the reference;
+- `exact` compares with PLINK 2, PLINK 1.9 and scikit-learn's PCA, randomized and to convergence, on
+  one file, with scores in double precision as the reference;
 - `vcf` goes from VCF to PCs with filters, beside PLINK 2;
 - `streaming` runs the randomised solver on larger files, and shows how time and memory grow with
   samples and variants;
@@ -68,7 +68,7 @@ scaled = dosages[:, kept].astype(np.float32)
 scaled -= 2 * p[kept].astype(np.float32)
 scaled /= np.sqrt(p[kept] * (1 - p[kept])).astype(np.float32)
 del dosages
-pca = PCA({n_pcs}, svd_solver="randomized", random_state=0)
+pca = PCA({n_pcs}, svd_solver=sys.argv[2], random_state=0)
 np.save(sys.argv[3], pca.fit_transform(scaled))
 """
 DOUBLE = """
@@ -183,10 +183,12 @@ def describe(runs: list[dict[str, float] | None]) -> dict[str, object]:
 def run_all(
     commands: dict[str, list[str]], options: argparse.Namespace
 ) -> dict[str, list[dict[str, float] | None]]:
-    """All commands, one after the other in each repeat."""
+    """All commands, one after the other in each repeat; none again that ran past the limit."""
     found: dict[str, list[dict[str, float] | None]] = {name: [] for name in commands}
     for _ in range(options.repeats):
         for name, command in commands.items():
+            if None in found[name]:
+                continue
             found[name].append(run(command, options.limit))
             print(name, found[name][-1], flush=True)
     return found
@@ -196,11 +198,18 @@ def exact(options: argparse.Namespace, folder: Path) -> str:
     """Everything on one file, one after the other in each repeat."""
     path = simulate(folder, options.samples, options.variants)
     prefix = str(path.with_suffix(""))
-    out = folder / "scores.npy"
+    files = {
+        f"{package}, {solver}": folder / f"{package}-{solver}.npy"
+        for package, solver in (
+            ("ancestryvi", "exact"),
+            ("ancestryvi", "randomized"),
+            ("scikit-learn", "randomized"),
+            ("scikit-learn", "arpack"),
+        )
+    }
     commands = {
-        "ancestryvi, exact": script(OURS, path, "exact", out),
-        "ancestryvi, randomized": script(OURS, path, "randomized", folder / "randomized.npy"),
-        "scikit-learn, randomized": script(SKLEARN, path, "", folder / "sklearn.npy"),
+        name: script(OURS if name.startswith("ancestryvi") else SKLEARN, path, name.split()[1], out)
+        for name, out in files.items()
     }
     programs = {"PLINK 2": ("plink2", "--pca"), "PLINK 1.9": ("plink1.9", "--pca")}
     missing = []
@@ -216,11 +225,6 @@ def exact(options: argparse.Namespace, folder: Path) -> str:
     rows = []
     for name in commands:
         row = {"program": name, **describe(found[name])}
-        files = {
-            "ancestryvi, exact": out,
-            "ancestryvi, randomized": folder / "randomized.npy",
-            "scikit-learn, randomized": folder / "sklearn.npy",
-        }
         row["off, of the largest score"] = "-"
         if name in files and found[name][-1] is not None:
             row["off, of the largest score"] = (

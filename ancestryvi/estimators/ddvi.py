@@ -73,7 +73,7 @@ class AncestryDDVI(LatentVariableEstimator):
         objective, and labels, are not for it.
     n_epochs : int or "auto", default="auto"
         Passes over the samples, or over a new random choice of 65,536 each where there are more;
-        all phases together. "auto" is 45, changed where needed so that there are 900 to 2,000
+        all phases together. "auto" is 45, changed where needed so that there are 750 to 2,000
         batches in all.
     batch_size : int, default=256
         Samples per step.

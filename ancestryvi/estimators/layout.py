@@ -23,7 +23,7 @@ same for another draw of samples, and the nearest one is not."""
 
 
 @dataclass(frozen=True)
-class Layout:
+class ClusterLayout:
     """A place for every row of features: that of its cluster, and from there along the first PCs.
 
     Parameters
@@ -62,7 +62,7 @@ class Layout:
         return (x.square() @ self.squared + x @ self.linear + self.constant).softmax(-1)
 
 
-def flat_layout(x: Tensor, n_latent: int) -> Layout:
+def flat_layout(x: Tensor, n_latent: int) -> ClusterLayout:
     """The first PCs of x, each of unit variance; 0 beyond the rank.
 
     The largest entry of each column of `axes` is positive.
@@ -70,12 +70,12 @@ def flat_layout(x: Tensor, n_latent: int) -> Layout:
     axes, lengths = principal_directions(x, n_latent)
     unit = np.divide(np.sqrt(len(x)), lengths, out=np.zeros_like(lengths), where=lengths > 0)
     none = x.new_zeros(x.shape[1], 1)
-    return Layout(
+    return ClusterLayout(
         none, none, x.new_zeros(1), torch.as_tensor(axes * unit).to(x), x.new_zeros(1, n_latent)
     )
 
 
-def mixture_layout(x: Tensor, n_latent: int, mixture: Mixture) -> Layout:
+def mixture_layout(x: Tensor, n_latent: int, mixture: Mixture) -> ClusterLayout:
     """Cluster means by multidimensional scaling, and samples about them along the first PCs.
 
     In one unit for all directions, in which the places of all samples have a mean square of 1 per
@@ -94,7 +94,7 @@ def mixture_layout(x: Tensor, n_latent: int, mixture: Mixture) -> Layout:
     places = scaled_means(mixture.means, mixture.weights, n_latent)
     turn, _ = orthogonal_procrustes(places, flat)
     squared, linear, constant = quadratic_form(mixture.weights, mixture.means, mixture.scales**2)
-    layout = Layout(
+    layout = ClusterLayout(
         *(
             torch.as_tensor(part).to(x)
             for part in (squared, linear, constant, axes, places @ turn - flat)
@@ -103,7 +103,7 @@ def mixture_layout(x: Tensor, n_latent: int, mixture: Mixture) -> Layout:
     z = layout(x)
     centre = z.mean(0)
     unit = float((z - centre).square().mean().sqrt()) or 1.0
-    return Layout(
+    return ClusterLayout(
         layout.squared,
         layout.linear,
         layout.constant,

@@ -155,7 +155,7 @@ SYSTEMS: dict[str, System] = {
         shares=WAKE_SLEEP_SHARES,
         refinement=0.3,
         width=_width,
-        n_auto=(45, 900, 2000),
+        n_auto=(45, 750, 2000),
     ),
     "aevb": System(
         title="AEVB",
