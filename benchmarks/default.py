@@ -187,8 +187,7 @@ def chosen(cohort: dict[str, NDArray]) -> dict[str, float]:
     """The number of clusters that "auto" chooses, as after `GenotypePCA` where that was used."""
     x = cohort["x"][:, : int(cohort.get("structure", cohort["x"].shape[1]))]
     unit = np.sqrt(np.square(cohort["x"] - cohort["x"].mean(axis=0)).mean())
-    random = np.random.RandomState(0)
-    return {"k": choose_n_clusters((x - x.mean(axis=0)) / unit, random)}
+    return {"k": choose_n_clusters((x - x.mean(axis=0)) / unit)}
 
 
 def main() -> None:

@@ -40,9 +40,7 @@ PATIENCE = 8
 """`choose_n_clusters` tries no more, and stops after so many without improvement."""
 
 
-def fit_feature_mixture(
-    features: NDArray[np.float64], n_clusters: int, random: np.random.RandomState
-) -> Mixture:
+def fit_feature_mixture(features: NDArray[np.float64], n_clusters: int) -> Mixture:
     """A mixture of Gaussians with diagonal covariances, the best found from two starts.
 
     EM climbs to the nearest of many peaks, so where it starts decides what it finds. The starts are
@@ -50,7 +48,8 @@ def fit_feature_mixture(
     neighbours: both follow where samples are dense. Of the two mixtures that they lead to, the one
     is taken whose samples have more of their nearest ones in the same cluster. The likelihood would
     favour clusters that cut large populations and join small ones, and starts from KMeans or Ward
-    on the features themselves lead there.
+    on the features themselves lead there. Random choices are the same every time, so that clusters
+    do not depend on a seed.
 
     Parameters
     ----------
@@ -58,7 +57,6 @@ def fit_feature_mixture(
         At least 2 samples; centred, in one unit for all features.
     n_clusters : int
         No more than there are samples.
-    random : RandomState
 
     References
     ----------
@@ -69,11 +67,12 @@ def fit_feature_mixture(
     >>> from sklearn.datasets import make_blobs
     >>> features, truth = make_blobs(90, centers=3, n_features=5, random_state=0)
     >>> features = features - features.mean(axis=0)
-    >>> mixture = fit_feature_mixture(features, 3, np.random.RandomState(0))
+    >>> mixture = fit_feature_mixture(features, 3)
     >>> found = mixture.at(features).argmax(axis=1)
     >>> [len(np.unique(found[truth == k])) for k in range(3)]
     [1, 1, 1]
     """
+    random = np.random.RandomState(0)
     rows = _some(features, MOST_FITTED, random)
     if n_clusters == 1:
         return expectation_maximisation(rows, np.zeros(len(rows), dtype=np.int64), 1)[0]
@@ -91,14 +90,14 @@ def fit_feature_mixture(
     return best
 
 
-def choose_n_clusters(features: NDArray[np.float64], random: np.random.RandomState) -> int:
+def choose_n_clusters(features: NDArray[np.float64]) -> int:
     """The number of clusters of smallest Bayesian information criterion; 1 without structure.
 
     Mixtures as in `fit_feature_mixture`, started from cuts of two Ward trees.
 
     Parameters
     ----------
-    features, random
+    features
         As for `fit_feature_mixture`.
 
     References
@@ -111,10 +110,10 @@ def choose_n_clusters(features: NDArray[np.float64], random: np.random.RandomSta
     >>> rng = np.random.default_rng(0)
     >>> noise = rng.normal(size=(200, 3))
     >>> groups = noise + 9.0 * np.eye(4)[np.arange(200) % 4, :3]
-    >>> [choose_n_clusters(x - x.mean(axis=0), np.random.RandomState(0)) for x in (noise, groups)]
+    >>> [choose_n_clusters(x - x.mean(axis=0)) for x in (noise, groups)]
     [1, 4]
     """
-    rows = _some(features, MOST_STARTED, random)
+    rows = _some(features, MOST_STARTED, np.random.RandomState(0))
     n_samples, n_features = rows.shape
     if n_features == 0 or n_samples < 3:
         return 1

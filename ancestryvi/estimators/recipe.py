@@ -105,13 +105,13 @@ class Recipe:
         x, centre, unit = self._standardised(features)
         seed = int(random.randint(2**31 - 1))
         fixed = self._fixed_prior(seed, labels)
-        blueprint = self._blueprint(x, fixed, labels, random)
+        blueprint = self._blueprint(x, fixed, labels)
         model = self._untrained(blueprint, fixed, x, seed).to(x.device)
         noise = torch.Generator(device=x.device).manual_seed(seed)
         settled = fixed is None and self.pretrain
         n_epochs = self.epochs(len(x), settled)
         if settled and self.beta_layout:
-            mixture = fit_feature_mixture(as_array(x), blueprint.n_clusters, random)
+            mixture = fit_feature_mixture(as_array(x), blueprint.n_clusters)
             layout = mixture_layout(x, self.n_components, mixture)
         else:
             mixture, layout = None, flat_layout(x, self.n_components)
@@ -159,7 +159,7 @@ class Recipe:
         blueprint = Blueprint(
             n_features=x.shape[1],
             n_latent=self.n_components,
-            n_clusters=self._affordable_clusters(x, random),
+            n_clusters=self._affordable_clusters(x),
             n_steps=REFERENCE_STEPS,
             reference=True,
         )
@@ -262,11 +262,7 @@ class Recipe:
         return prior
 
     def _blueprint(
-        self,
-        x: Tensor,
-        fixed: Prior | None,
-        labels: NDArray[np.int64] | None,
-        random: np.random.RandomState,
+        self, x: Tensor, fixed: Prior | None, labels: NDArray[np.int64] | None
     ) -> Blueprint:
         """The make of the model."""
         if labels is not None:
@@ -283,7 +279,7 @@ class Recipe:
         elif fixed is not None:
             n_clusters = fixed.n_clusters
         else:
-            n_clusters = self._affordable_clusters(x, random)
+            n_clusters = self._affordable_clusters(x)
         has_classes = self.system.models[1] is not None
         explicit = self._explicit_classes(fixed)
         if self.clustering == "latent_class" and not has_classes:
@@ -308,11 +304,11 @@ class Recipe:
             return fixed is None
         return self.clustering == "latent_class"
 
-    def _affordable_clusters(self, x: Tensor, random: np.random.RandomState) -> int:
+    def _affordable_clusters(self, x: Tensor) -> int:
         """As many clusters as asked for or found, or as there are samples."""
         n_samples = len(x)
         if isinstance(self.n_clusters, str):
-            return choose_n_clusters(as_array(x[:, : self.n_structure]), random)
+            return choose_n_clusters(as_array(x[:, : self.n_structure]))
         if n_samples < self.n_clusters:
             warnings.warn(
                 f"n_clusters={self.n_clusters} is more than the {n_samples} samples to fit on; "

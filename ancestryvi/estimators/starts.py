@@ -59,7 +59,7 @@ def start_clusters(
     if labels is not None:
         weights, bias, responsibilities = fit_discriminant(features, labels)
     elif blueprint.classes:
-        found = mixture or fit_feature_mixture(features, blueprint.n_clusters, random)
+        found = mixture or fit_feature_mixture(features, blueprint.n_clusters)
         squared, weights, bias = quadratic_form(found.weights, found.means, found.scales**2)
         responsibilities = found.at(features)
     else:

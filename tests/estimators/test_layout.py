@@ -70,7 +70,7 @@ def test_it_does_not_matter_into_how_many_clusters_a_group_is_cut():
 def test_few_clusters_are_placed(n_clusters):
     rows, _ = groups(4, 5)
     x = torch.as_tensor(rows)
-    mixture = fit_feature_mixture(rows, n_clusters, np.random.RandomState(0))
+    mixture = fit_feature_mixture(rows, n_clusters)
     places = mixture_layout(x, 2, mixture)(x)
     assert places.shape == (len(rows), 2)
     assert places.mean(0).abs().max() < 1e-9
@@ -97,7 +97,7 @@ def test_groups_are_placed_by_their_distances_and_samples_about_them():
     """Far better than the first two PCs do; and the layout is turned as these are."""
     rows, group = groups(12, 8)
     x = torch.as_tensor(rows)
-    mixture = fit_feature_mixture(rows, 12, np.random.RandomState(0))
+    mixture = fit_feature_mixture(rows, 12)
     places, flat = (
         layout(x).numpy() for layout in (mixture_layout(x, 2, mixture), flat_layout(x, 2))
     )
@@ -118,7 +118,7 @@ def test_strain_is_that_of_the_means_of_clusters():
     rows, group = groups(5, 6)
     rows *= 5.0
     x = torch.as_tensor(rows)
-    layout = mixture_layout(x, 2, fit_feature_mixture(rows, 5, np.random.RandomState(0)))
+    layout = mixture_layout(x, 2, fit_feature_mixture(rows, 5))
     rng = np.random.default_rng(5)
     moved = rng.normal(size=(len(rows), 2))
     expected = sum(
@@ -137,7 +137,7 @@ def test_four_fifths_of_the_samples_give_the_same_layout():
     some = rows[kept] - rows[kept].mean(axis=0)
     layouts = []
     for part in (rows, some):
-        mixture = fit_feature_mixture(part, 12, np.random.RandomState(0))
+        mixture = fit_feature_mixture(part, 12)
         places = mixture_layout(torch.as_tensor(part), 2, mixture)(torch.as_tensor(part))
         layouts.append(places.numpy())
     assert apart(layouts[1], layouts[0][kept]) < 0.1
