@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations, islice
 
 import numpy as np
 import torch
@@ -17,9 +15,15 @@ from torch import Tensor
 from ancestryvi.estimators.feature_mixture import quadratic_form
 from ancestryvi.estimators.tool_parts import Mixture
 
-MOST_STARTS = 10
-"""Planes that scaling starts from: of many layouts that no small step improves, the best is the
-same for another draw of samples, and the nearest one is not."""
+MOST_AXES = 10
+"""Dimensions that scaling starts in."""
+
+PENALTIES = np.geomspace(0.01, 3.0, 20)
+"""Weights, beside that of the stress, of the squares of coordinates beyond those of the map: from
+hardly any to one at which such coordinates vanish."""
+
+MOST_ITERATIONS = 50
+"""Steps of scaling at each of these."""
 
 
 @dataclass(frozen=True)
@@ -134,13 +138,16 @@ def scaled_means(
     """Places whose distances are those of the means as nearly as can be: least raw stress.
 
     A pair of clusters counts by the product of their weights, as if every sample were at its mean,
-    so that it does not matter into how many clusters a population is cut. Of several starts the
-    layout of least stress is taken. Centred, of shape (n_clusters, n_latent).
+    so that it does not matter into how many clusters a population is cut. There are many layouts
+    that no small step improves, and which of them is the best changes with the sample. So the
+    means start where they are, in more dimensions, and those beyond `n_latent` are made to cost
+    more and more, step by step: that leads to one layout, whose stress is about the least, and to
+    nearly the same for other samples. Centred, of shape (n_clusters, n_latent).
 
     References
     ----------
     Kruskal (1964), Psychometrika 29:1-27; Borg and Groenen (2005), Modern Multidimensional
-    Scaling, chapter 8.
+    Scaling, chapter 8, and chapter 13 for local minima.
 
     Examples
     --------
@@ -149,36 +156,48 @@ def scaled_means(
     >>> pdist(places).round(3)
     array([3., 4., 5.])
     """
-    centred = means - weights @ means
     wanted = pdist(means)
     first, second = np.triu_indices(len(means), 1)
     pairs = weights[first] * weights[second]
     least = 1e-12 * (wanted.max(initial=0.0) or 1.0)
 
-    def stress(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        places = flat.reshape(len(means), n_latent)
+    def stress(flat: NDArray[np.float64], penalty: float) -> tuple[float, NDArray[np.float64]]:
+        places = flat.reshape(len(means), -1)
         found = pdist(places)
         off = found - wanted
         pull = squareform(2.0 * pairs * off / np.maximum(found, least))
         gradient = pull.sum(axis=1)[:, None] * places - pull @ places
-        return float(pairs @ off**2), gradient.ravel()
+        beyond = weights[:, None] * places[:, n_latent:]
+        gradient[:, n_latent:] += 2.0 * penalty * beyond
+        extra = penalty * np.vdot(beyond, places[:, n_latent:])
+        return float(pairs @ off**2 + extra), gradient.ravel()
 
-    results = [
-        minimize(stress, start.ravel(), jac=True, method="L-BFGS-B")
-        for start in _planes(centred * np.sqrt(weights)[:, None], centred, n_latent)
-    ]
-    places = min(results, key=lambda result: result.fun).x.reshape(len(means), n_latent)
+    def scaled(
+        places: NDArray[np.float64], penalty: float, most: int = 15_000
+    ) -> NDArray[np.float64]:
+        found = minimize(
+            stress,
+            places.ravel(),
+            (penalty,),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": most},
+        )
+        flat: NDArray[np.float64] = found.x
+        return flat.reshape(places.shape)
+
+    places = _along_axes(means, weights)[:, : max(MOST_AXES, n_latent)]
+    if places.shape[1] > n_latent:
+        for penalty in PENALTIES:
+            places = _along_axes(scaled(places, penalty, MOST_ITERATIONS), weights)
+    places = np.pad(places[:, :n_latent], ((0, 0), (0, max(0, n_latent - places.shape[1]))))
+    places = scaled(places, 0.0)
     return places - weights @ places
 
 
-def _planes(
-    weighted: NDArray[np.float64], centred: NDArray[np.float64], n_latent: int
-) -> Iterator[NDArray[np.float64]]:
-    """The means on planes through their own principal axes, the leading ones first."""
-    _, lengths, axes = np.linalg.svd(weighted, full_matrices=False)
-    n_axes = int((lengths > 1e-6 * lengths[0]).sum()) if len(lengths) and lengths[0] else 0
-    width = min(n_latent, n_axes)
-    for chosen in islice(combinations(range(min(n_axes, width + 3)), width), MOST_STARTS):
-        plane = np.zeros((len(centred), n_latent))
-        plane[:, :width] = centred @ axes[list(chosen)].T
-        yield plane
+def _along_axes(points: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centred, and turned so that their principal axes are those of the coordinates, in order."""
+    centred = points - weights @ points
+    _, lengths, axes = np.linalg.svd(centred * np.sqrt(weights)[:, None], full_matrices=False)
+    turned: NDArray[np.float64] = centred @ axes[lengths > 1e-6 * lengths[0]].T
+    return turned
