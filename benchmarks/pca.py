@@ -168,11 +168,11 @@ def distance(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> flo
     return float(np.abs(scores * signs - reference).max() / np.abs(reference).max())
 
 
-def describe(runs: list[dict[str, float] | None]) -> dict[str, object]:
+def describe(runs: list[dict[str, float] | None], limit: float) -> dict[str, object]:
     """Medians over repeats."""
     done = [found for found in runs if found is not None]
     if not done:
-        return {"s": "over the limit", "CPU s": "-", "MB": "-"}
+        return {"s": f"over {limit:.0f}", "CPU s": "-", "MB": "-"}
     return {
         "s": f"{np.median([found['s'] for found in done]):.1f}",
         "CPU s": f"{np.median([found['CPU s'] for found in done]):.1f}",
@@ -224,7 +224,7 @@ def exact(options: argparse.Namespace, folder: Path) -> str:
     run(script(DOUBLE, path, "", reference), 10 * options.limit)
     rows = []
     for name in commands:
-        row = {"program": name, **describe(found[name])}
+        row = {"program": name, **describe(found[name], options.limit)}
         row["off, of the largest score"] = "-"
         if name in files and found[name][-1] is not None:
             row["off, of the largest score"] = (
@@ -251,7 +251,8 @@ def vcf(options: argparse.Namespace, folder: Path) -> str:
     if shutil.which("plink2"):
         commands["PLINK 2"] = plink
     rows = [
-        {"program": name, **describe(runs)} for name, runs in run_all(commands, options).items()
+        {"program": name, **describe(runs, options.limit)}
+        for name, runs in run_all(commands, options).items()
     ]
     note = "" if shutil.which("plink2") else " Not installed: plink2."
     return (
