@@ -270,7 +270,8 @@ def streaming(options: argparse.Namespace, folder: Path) -> str:
         path = simulate(folder, n_samples, n_variants)
         command = script(OURS, path, "randomized", folder / "streaming.npy")
         row = {"samples": f"{n_samples:,}", "variants": f"{n_variants:,}"}
-        rows.append(row | describe([run(command, 20 * options.limit)]))
+        limit = 20 * options.limit
+        rows.append(row | describe([run(command, limit)], limit))
         print(rows[-1], flush=True)
     return f"Randomised solver from BED, {N_PCS} PCs, one run each.\n\n" + markdown(rows)
 
