@@ -133,8 +133,8 @@ def warm_start(
     as many pairs as it has rows, each seen from both ends. With a weight `beta_layout`, clusters
     are held near their `places`, in which neighbours have no say, and samples within are free.
     """
-    held = weights.beta_layout > 0 and places is not None
-    highest = weights.beta_reg * (HELD_SHARE if held else 1.0)
+    held_to = places if weights.beta_layout else None
+    highest = weights.beta_reg * (1.0 if held_to is None else HELD_SHARE)
 
     def loss(x: Tensor, done: float, labels: Tensor | None = None) -> Mapping[str, Tensor]:
         n_rows = len(x)
@@ -154,8 +154,8 @@ def warm_start(
             partners = ends.roll(len(ends) // 2, 0)
             terms["neighbors"] = neighbour_loss(ends, partners, mean[:n_rows]).mean()
             total = total + weights.beta_neighbors * terms["neighbors"]
-        if held:
-            terms["layout"] = cast(Layout, places).strain(x, mean[:n_rows])
+        if held_to is not None:
+            terms["layout"] = held_to.strain(x, mean[:n_rows])
             total = total + weights.beta_layout * terms["layout"]
         return {"loss": total, **terms}
 
