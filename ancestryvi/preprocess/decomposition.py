@@ -43,6 +43,9 @@ DIRECT_SAMPLES = 4096
 """Up to here eigenvectors are found by reducing the matrix to tridiagonal form, whose time grows
 with the cube of the samples; Lanczos iteration takes over."""
 
+LANCZOS_TOLERANCE = 1e-6
+"""Of an eigenvalue, relative to itself, in single precision."""
+
 
 @dataclass(frozen=True)
 class ScaledDosages:
@@ -187,20 +190,12 @@ def leading_eigenpairs(
     vectors : ndarray of shape (n_samples, n_leading)
     """
     n_samples = len(gram)
-    if n_samples > DIRECT_SAMPLES and n_leading < n_samples // 20:
-        start = np.random.default_rng(0).normal(size=n_samples)
-        values, vectors = eigsh(gram, n_leading, v0=start, ncv=3 * n_leading)
-    elif n_leading < n_samples // 10:
+    if n_leading < n_samples // 10:
         # Single precision halves the time, and one step of Rayleigh and Ritz makes up for it. Half
         # of the reduction runs at the speed of memory, and threads that wait for each other take
         # many times as long on a machine that is busy.
         with threadpool_limits(1, user_api="blas"):
-            _, rough = eigh(
-                gram.astype(np.float32),
-                subset_by_index=[n_samples - n_leading, n_samples - 1],
-                driver="evx",
-                overwrite_a=True,
-            )
+            rough = _rough_vectors(gram.astype(np.float32), n_leading)
             basis = orthonormal(orthonormal(rough.astype(np.float64)))
             values, weights = np.linalg.eigh(basis.T @ gram @ basis)
             vectors = basis @ weights
@@ -208,6 +203,16 @@ def leading_eigenpairs(
         values, vectors = eigh(gram, driver="evd", overwrite_a=True)
     order = np.argsort(-values)[:n_leading]
     return values[order], vectors[:, order]
+
+
+def _rough_vectors(gram: NDArray[np.float32], n_leading: int) -> NDArray[np.float32]:
+    """Leading eigenvectors in single precision, in any order."""
+    n_samples = len(gram)
+    if n_samples > DIRECT_SAMPLES:
+        start = np.random.default_rng(0).normal(size=n_samples).astype(np.float32)
+        return eigsh(gram, n_leading, v0=start, ncv=3 * n_leading, tol=LANCZOS_TOLERANCE)[1]
+    last = [n_samples - n_leading, n_samples - 1]
+    return eigh(gram, subset_by_index=last, driver="evx", overwrite_a=True)[1]
 
 
 def randomised_eigenpairs(

@@ -32,8 +32,12 @@ from ancestryvi.preprocess.spectrum import SpikedModel, n_outstanding
 from ancestryvi.preprocess.where import arithmetic
 
 MIN_AUTO_COMPONENTS = 2
-MAX_AUTO_COMPONENTS = 50
-"""Range of `n_components="auto"`; more than 50 are asked for by number."""
+MAX_AUTO_COMPONENTS = 100
+"""Range of `n_components="auto"`; more are asked for by number."""
+
+USUAL_COMPONENTS = 50
+"""Components that are looked at, and that the randomised solver iterates for; "auto" goes on to
+`MAX_AUTO_COMPONENTS` where all of these are signal, as with more populations than that."""
 
 MIN_SHARE = 1e-6
 """Share of the variance below which a component is rounding: sums of float32 products are exact to
@@ -56,8 +60,8 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     ----------
     n_components : int or "auto", default="auto"
         Number of components. "auto" takes those that are at least half signal by their
-        eigenvalue (`preprocess.spectrum.SpikedModel`), at least 2 and at most 50; no label is
-        used. Either is lowered to the rank of the data.
+        eigenvalue (`preprocess.spectrum.SpikedModel`), at least 2 and at most 50, or 100 where all
+        50 are; no label is used. Either is lowered to the rank of the data.
     min_maf : float, default=0.02
         Smallest minor allele frequency; 0.02 is the default of bigsnpr's ``snp_autoSVD``.
     min_mac : int, default=2
@@ -106,7 +110,8 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     explained_variance_ratio_ : ndarray of shape (n_components,)
         Share of the variance of all scaled variants kept.
     spectrum_ : ndarray
-        Share of variance of up to 50 leading components, kept or not, for a scree plot.
+        Share of variance of the leading components that were looked at, 50 as a rule, kept or not,
+        for a scree plot.
     shrinkage_ : ndarray of shape (n_components,)
         How much smaller scores of new samples are than those of fitted ones, which `transform`
         makes up for.
@@ -127,7 +132,7 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     solver_ : str
         The solver that was used.
     n_signal_ : int
-        Number of components, of the first 50, that are at least half signal.
+        Number of components, of those looked at, that are at least half signal.
     n_structure_ : int
         Of these, the number down to the last that stands out from the noise after it; 0 where the
         samples show no structure.
@@ -371,16 +376,16 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """Eigenvectors of the relationship matrix, and from them loadings and scores."""
         n_samples, n_variants = matrix.shape
         n_components = self._requested_components()
-        n_leading = min(max(n_components, MAX_AUTO_COMPONENTS), n_samples)
+        n_leading = min(max(n_components, USUAL_COMPONENTS), n_samples)
+        n_wanted = min(USUAL_COMPONENTS if self.n_components == "auto" else n_components, n_leading)
         self.solver_ = self.solver
         if self.solver == "auto":
             self.solver_ = "exact" if 8 * n_samples**2 <= EXACT_BYTES else "randomized"
-        at_once = n_samples if self.solver_ == "exact" else 10 * n_components
+        at_once = n_samples if self.solver_ == "exact" else 10 * n_wanted
         work = arithmetic(self.device, float(n_samples) * n_variants * at_once)
         if self.solver_ == "exact":
             eigenvalues, vectors, squares = work.exact_eigenpairs(source, matrix, n_leading)
         else:
-            n_wanted = min(n_components, n_leading)
             pairs = randomised_eigenpairs(source, matrix, n_leading, n_wanted, work.product)
             eigenvalues, vectors = pairs.eigenvalues, pairs.vectors
             squares = pairs.trace_of_square
@@ -390,9 +395,12 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 f"All {n_samples} samples have the same genotype at the {n_variants} variants "
                 "kept, so there is no component; check the input."
             )
-        leading = eigenvalues[: min(rank, MAX_AUTO_COMPONENTS)]
+        for most in (USUAL_COMPONENTS, MAX_AUTO_COMPONENTS):
+            leading = eigenvalues[: min(rank, most)]
+            spiked = SpikedModel.of(leading, trace, squares, n_samples, n_variants)
+            if spiked.n_signal < most:
+                break
         self.spectrum_ = leading / trace
-        spiked = SpikedModel.of(leading, trace, squares, n_samples, n_variants)
         self.n_signal_ = spiked.n_signal
         self.n_structure_ = n_outstanding(leading, spiked.n_signal)
         if self.n_components == "auto":
