@@ -191,9 +191,9 @@ def leading_eigenpairs(
     """
     n_samples = len(gram)
     if n_leading < n_samples // 10:
-        # Single precision halves the time, and one step of Rayleigh and Ritz makes up for it. Half
-        # of the reduction runs at the speed of memory, and threads that wait for each other take
-        # many times as long on a machine that is busy.
+        # Single precision halves the time, and one step of Rayleigh and Ritz makes up for it. All
+        # runs at the speed of memory, and threads that wait for each other take twice as long, and
+        # many times on a machine that is busy.
         with threadpool_limits(1, user_api="blas"):
             rough = _rough_vectors(gram.astype(np.float32), n_leading)
             basis = orthonormal(orthonormal(rough.astype(np.float64)))
@@ -210,9 +210,12 @@ def _rough_vectors(gram: NDArray[np.float32], n_leading: int) -> NDArray[np.floa
     n_samples = len(gram)
     if n_samples > DIRECT_SAMPLES:
         start = np.random.default_rng(0).normal(size=n_samples).astype(np.float32)
-        return eigsh(gram, n_leading, v0=start, ncv=3 * n_leading, tol=LANCZOS_TOLERANCE)[1]
+        found = eigsh(gram, n_leading, v0=start, ncv=3 * n_leading, tol=LANCZOS_TOLERANCE)[1]
+        return np.asarray(found, dtype=np.float32)
     last = [n_samples - n_leading, n_samples - 1]
-    return eigh(gram, subset_by_index=last, driver="evx", overwrite_a=True)[1]
+    return np.asarray(
+        eigh(gram, subset_by_index=last, driver="evx", overwrite_a=True)[1], dtype=np.float32
+    )
 
 
 def randomised_eigenpairs(
