@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ancestryvi.genotypes.source import IndexedDosages
-from ancestryvi.preprocess.passes import add, map_reduce, read_samples, variant_blocks
+from ancestryvi.preprocess.passes import map_reduce, read_samples, variant_blocks
 
 LEAST_VARIANTS = 2000
 """Below it, chance alone makes relatives: the standard deviation of an estimate is about
@@ -18,7 +19,13 @@ MOST_VARIANTS = 20_000
 """More, evenly spread, tell second-degree relatives no better: the standard deviation is 0.006."""
 
 MOST_SAMPLES = 16_384
-"""The matrices of all pairs take 2 GiB there."""
+"""The two matrices of all pairs take 1 GiB each there, and as much again while they are added."""
+
+PANEL = 512
+"""Rows of these matrices that are computed at once."""
+
+N_PLACES = 8
+"""Parts of the variants that are summed apart. Few, since each has matrices of its own to add."""
 
 
 def related_pairs(
@@ -70,19 +77,19 @@ def related_pairs(
     if len(columns) > MOST_VARIANTS:
         columns = columns[np.linspace(0, len(columns) - 1, MOST_VARIANTS).astype(np.intp)]
     n_samples = len(samples)
-    differences, het = map_reduce(
+    width = -(-len(columns) // N_PLACES)
+    sums = map_reduce(
         _Comparison(columns, samples),
         source,
-        variant_blocks(n_samples, len(columns)),
-        add,
+        [slice(start, start + width) for start in range(0, len(columns), width)],
+        _Sums.join,
         name="kinship",
-        partial_bytes=16 * n_samples**2,
+        partial_bytes=8 * n_samples**2,
     )
     found = []
-    for start in range(0, n_samples, 1024):  # a strip of rows at a time
-        rows = slice(start, min(start + 1024, n_samples))
-        fewer = np.minimum(het[rows], het[:, rows].T)
-        distance = differences[rows] + differences[:, rows].T
+    for start in range(0, n_samples, PANEL):
+        rows = slice(start, min(start + PANEL, n_samples))
+        distance, fewer = sums.of_pairs(rows)
         with np.errstate(divide="ignore", invalid="ignore"):
             kinship = np.where(fewer > 0, 0.5 - distance / (4 * fewer), 0.0)
         first, second = np.nonzero(kinship > max_kinship)
@@ -93,34 +100,84 @@ def related_pairs(
     return np.column_stack([one, other]), kinship
 
 
+class _Sums(NamedTuple):
+    """What kinship is made of, over some variants; a missing call counts as dosage 0.
+
+    All are whole numbers, and exact in single precision: below 4 for each of `MOST_VARIANTS`.
+
+    Attributes
+    ----------
+    squares, het : ndarray of shape (n_samples,), float32
+        Squared dosages, and heterozygous calls.
+    products : ndarray of shape (n_samples, n_samples), float32
+        Added to its transpose: twice the products of dosages, and the squares of either sample
+        where the other is not called.
+    het_alone : ndarray of shape (n_samples, n_samples) or (0, 0), float32
+        Heterozygous calls of the first where the second is not called; (0, 0) if all are.
+    """
+
+    squares: NDArray[np.float32]
+    het: NDArray[np.float32]
+    products: NDArray[np.float32]
+    het_alone: NDArray[np.float32]
+
+    def join(self, other: _Sums) -> _Sums:
+        """Add those of other variants, in place."""
+        for mine, theirs in zip(self[:3], other[:3], strict=True):
+            mine += theirs
+        if not self.het_alone.size:
+            return self._replace(het_alone=other.het_alone)
+        if other.het_alone.size:
+            np.add(self.het_alone, other.het_alone, out=self.het_alone)
+        return self
+
+    def of_pairs(self, rows: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Squared differences of some samples and all, and the smaller number of `het`."""
+        distance = self.squares[rows, None] + self.squares
+        distance -= self.products[rows] + self.products[:, rows].T
+        if not self.het_alone.size:
+            return distance, np.minimum(self.het[rows, None], self.het)
+        mine = self.het[rows, None] - self.het_alone[rows]
+        return distance, np.minimum(mine, self.het - self.het_alone[:, rows].T)
+
+
 @dataclass(frozen=True)
 class _Comparison:
-    """Two matrices over pairs (i, j) of samples, of a block of variants.
-
-    Added to its transpose, the first is the sum of squared differences where both are called; the
-    second counts heterozygous calls of i where j is called. Both are whole numbers, exact in single
-    precision: a block has at most 2^14 variants.
-    """
+    """The sums of a block of variants, a panel of rows and some variants at a time."""
 
     columns: NDArray[np.intp]
     samples: NDArray[np.intp]
 
-    def __call__(
-        self, source: IndexedDosages, block: slice
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def __call__(self, source: IndexedDosages, block: slice) -> _Sums:
         calls = read_samples(source, self.columns[block], self.samples)
-        dosages = np.maximum(calls, 0).astype(np.float32)
-        het = (calls == 1).astype(np.float32)
-        differences = -(dosages @ dosages.T)
-        squares = np.square(dosages)
-        differences += squares.sum(axis=1)[:, None]
-        hets = np.repeat(het.sum(axis=1)[:, None], len(calls), axis=1)
-        gaps = np.flatnonzero((calls < 0).any(axis=0))
-        if len(gaps):  # where j is not called, what i has there does not count
-            missing = (calls[:, gaps] < 0).astype(np.float32)
-            differences -= squares[:, gaps] @ missing.T
-            hets -= het[:, gaps] @ missing.T
-        return differences, hets
+        n_samples = len(calls)
+        any_gap = bool((calls < 0).any())
+        sums = _Sums(
+            np.zeros(n_samples, np.float32),
+            np.zeros(n_samples, np.float32),
+            np.zeros((n_samples, n_samples), np.float32),
+            np.zeros((n_samples, n_samples) if any_gap else (0, 0), np.float32),
+        )
+        for part in variant_blocks(n_samples, calls.shape[1]):
+            _compare(calls[:, part], sums)
+        return sums
+
+
+def _compare(calls: NDArray[np.int8], sums: _Sums) -> None:
+    """Add the sums of some variants."""
+    dosages = np.maximum(calls, 0).astype(np.float32)
+    sums.squares[:] += np.einsum("ij,ij->i", dosages, dosages)
+    sums.het[:] += (calls == 1).sum(axis=1)
+    gaps = np.flatnonzero((calls < 0).any(axis=0))
+    missing = (calls[:, gaps] < 0).astype(np.float32)
+    squares, het = np.square(dosages[:, gaps]), (calls[:, gaps] == 1).astype(np.float32)
+    for start in range(0, len(calls), PANEL):
+        here, after = slice(start, start + PANEL), slice(start + PANEL, None)
+        sums.products[here, here] += dosages[here] @ dosages[here].T
+        sums.products[here, after] += 2.0 * dosages[here] @ dosages[after].T
+        if len(gaps):
+            sums.products[here] += squares[here] @ missing.T
+            sums.het_alone[here] += het[here] @ missing.T
 
 
 def largest_unrelated(pairs: NDArray[np.intp], call_rate: NDArray[np.float64]) -> NDArray[np.intp]:

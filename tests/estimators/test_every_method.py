@@ -41,7 +41,7 @@ CHECKED = [name for name in TRAINED if name not in LIKE_ANOTHER]
 CHECKED += ["pca-kmeans", "pca-mixture", "pca-ward", "pca-hdbscan", "tsne-kmeans", "umap-leiden"]
 """Every kind of system, every clusterer, every map, clusters on a map and beside it."""
 
-CLUSTERING_EPOCHS = 60
+CLUSTERING_EPOCHS = 30
 
 
 def method(name: str, **parameters) -> AncestryEstimator:
