@@ -182,5 +182,6 @@ def _account_for_calls(
     if few:
         notes.add(
             f"{n_few} samples have calls at less than {smallest:g} of these variants, so that "
-            f"their places are less certain: {few}."
+            "they are placed nearer the middle, by what is known. Probability and spread do not "
+            f"count what is not: {few}."
         )

@@ -297,8 +297,9 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def project(self, X: Any) -> tuple[NDArray[np.float64], VariantMatch]:
         """PC scores as `transform` gives them, and how the variants of X matched the fitted ones.
 
-        Where fitted variants are absent from X, scores are the least-squares solution on those
-        present, which unlike their plain sum does not shrink with every variant that is absent.
+        Where fitted variants are absent from X, or calls are missing, scores are those to expect
+        given what is there (`preprocess.project.place`): they do not shrink with every variant that
+        is absent, as a plain sum would, and a sample with very few calls is in the middle.
 
         Parameters
         ----------
@@ -322,10 +323,19 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             except ValueError as error:
                 raise InputFormatError(str(error)) from error
         match = align(self.variants_, source, self.kept_variants_)
-        placed = place(source, match, self.mean_, self.scale_, self.components_, self.fingerprints_)
+        fitted = (self.mean_, self.scale_, self.components_, self.fingerprints_)
+        placed = place(source, match, *fitted, self._noise())
         scores = placed.scores
         scores[~np.isin(placed.fingerprints, self.fingerprints_)] /= self.shrinkage_
         return scores, match
+
+    def _noise(self) -> NDArray[np.float64]:
+        """Variance of a scaled variant beside the components, over that of each new score."""
+        n_components, n_variants = self.components_.shape
+        total = self.explained_variance_[0] / self.explained_variance_ratio_[0]
+        rest = (total - self.explained_variance_.sum()) / max(1, n_variants - n_components)
+        ratio = rest / (self.explained_variance_ * self.shrinkage_**2)
+        return np.maximum(ratio, MIN_SHARE)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

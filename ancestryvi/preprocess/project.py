@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.linalg import pinvh
 from scipy.sparse import csr_array
 
 from ancestryvi.exceptions import InputFormatError, OverlapError
@@ -22,9 +21,6 @@ from ancestryvi.preprocess.scaling import patterson_scale
 MIN_OVERLAP = 0.5
 """Smallest share of a model's variants that new genotypes must have. Below it, scores rest on a
 sample of the genome that the model was not fitted on, and their error exceeds what a map shows."""
-
-MIN_CURVATURE = 1e-6
-"""Directions that the calls of a sample say so much less of than of others are left at 0."""
 
 
 def align(
@@ -94,12 +90,16 @@ def place(
     scale: NDArray[np.float64],
     components: NDArray[np.float32],
     fitted: NDArray[np.uint64],
+    noise: NDArray[np.float64],
 ) -> Placement:
-    """Scores s that minimise |z - V s|^2 over the calls of each sample, z the scaled dosages.
+    """The scores V'z to expect of each sample, given those of its scaled dosages z that are known.
 
-    With all variants present V has orthonormal columns and s = V'z, the ordinary PC scores. A
-    variant that is absent, or a missing call of a new sample, counts for nothing, as in lsqproject
-    of smartpca, so that scores are not drawn towards 0 by what was not seen. In a sample that was
+    In the model z = V t + e, t of component k has variance v_k, and e has variance s in every
+    variant. Of known entries o, t is expected to be t^ = (V_o'V_o + diag(s / v))^-1 V_o'z_o, an
+    unknown entry its row of V t^, and so V'z = V_o'z_o + (1 - V_o'V_o) t^. With all calls that is
+    the ordinary score. With many it is the least-squares solution (lsqproject of smartpca), which
+    unlike the plain sum is not drawn towards 0 by what was not seen. With few, which say little, a
+    sample is in the middle, where least squares would throw it anywhere. In a sample that was
     fitted a missing call counts as the mean, as it did in the fit: its scores are those it had.
 
     It takes one pass over the genotypes, and a second where new samples have missing calls.
@@ -113,6 +113,8 @@ def place(
     components : ndarray of shape (n_components, n_variants), float32
     fitted : ndarray of uint64
         Fingerprints of the fitted samples.
+    noise : ndarray of shape (n_components,)
+        s / v, above 0.
 
     Returns
     -------
@@ -120,8 +122,8 @@ def place(
 
     References
     ----------
-    Patterson, Price and Reich (2006), PLoS Genetics 2(12):e190; the option lsqproject of smartpca
-    in EIGENSOFT.
+    Tipping and Bishop (1999), Journal of the Royal Statistical Society B 61(3):611-622, for the
+    model; Patterson, Price and Reich (2006), PLoS Genetics 2(12):e190, for smartpca.
     """
     n_samples = len(source.sample_ids)
     blocks = variant_blocks(2 * n_samples, len(match.index))  # of float64
@@ -137,10 +139,8 @@ def place(
     normal = present @ present.T
     gappy = np.flatnonzero((called < here.sum()) & (called > 0) & ~np.isin(known_by, fitted))
     if present.shape[1] < components.shape[1]:
-        # The pseudo-inverse: fewer variants than components leave many solutions, it the shortest.
-        inverse = pinvh(normal)
         complete = np.setdiff1d(np.arange(n_samples), gappy)
-        scores[complete] = scores[complete] @ inverse
+        scores[complete] = _expected(scores[complete], normal, noise)
     if len(gappy):
         absent = map_reduce(
             _Gaps(match, components, gappy), source, blocks, add, name="missing calls"
@@ -152,10 +152,18 @@ def place(
             seen = np.tile(normal, (len(rows), 1, 1))
             seen[:, *upper] -= absent[start : start + step]
             seen[:, *upper[::-1]] = seen[:, *upper]
-            solved = np.linalg.pinv(seen, rcond=MIN_CURVATURE, hermitian=True)
-            scores[rows] = (solved @ scores[rows][:, :, None])[:, :, 0]
+            scores[rows] = _expected(scores[rows], seen, noise)
     scores[called == 0] = np.nan
     return Placement(scores, known_by)
+
+
+def _expected(
+    sums: NDArray[np.float64], seen: NDArray[np.float64], noise: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """V'z of each row, of V_o'z_o and V_o'V_o, the latter of each row or of all."""
+    axes = np.linalg.solve(seen + np.diag(noise), sums[:, :, None])
+    expected: NDArray[np.float64] = sums + (axes - seen @ axes)[:, :, 0]
+    return expected
 
 
 @dataclass(frozen=True)

@@ -51,17 +51,24 @@ def scaled(model, dosages):
     return np.where(dosages < 0, 0.0, (dosages - model.mean_) / model.scale_)
 
 
-def solved(model, dosages, present=slice(None)):
-    """Each new sample's least-squares scores from its own calls at the fitted variants present."""
-    calls = dosages[:, model.kept_variants_][:, present]
-    targets = scaled(model, dosages)[:, present]
-    design = model.components_[:, present].T.astype(float)
-    return np.array(
-        [
-            np.linalg.lstsq(design[row >= 0], target[row >= 0])[0]
-            for row, target in zip(calls, targets, strict=True)
-        ]
-    )
+def expected(model, dosages, present=slice(None), as_mean=False):
+    """V'z given the calls of each sample: a Gaussian with V diag(v) V' + s conditioned on a part.
+
+    With `as_mean`, missing calls count as calls of the mean.
+    """
+    V = model.components_.T.astype(float)
+    variance = model.explained_variance_ * model.shrinkage_**2
+    total = model.explained_variance_[0] / model.explained_variance_ratio_[0]
+    noise = (total - model.explained_variance_.sum()) / (len(V) - V.shape[1])
+    covariance = (V * variance) @ V.T + noise * np.eye(len(V))
+    is_there = np.zeros(len(V), bool)
+    is_there[present] = True
+    found = []
+    for z, calls in zip(scaled(model, dosages), dosages[:, model.kept_variants_], strict=True):
+        known = is_there & ((calls >= 0) | as_mean)
+        among = covariance[np.ix_(known, known)]
+        found.append(V.T @ covariance[:, known] @ np.linalg.solve(among, z[known]))
+    return np.array(found)
 
 
 def without(genotypes, model, n_present, seed=0):
@@ -80,7 +87,7 @@ def without(genotypes, model, n_present, seed=0):
 def test_with_every_variant_present_scores_are_those_of_the_calls_there_are(model, newcomers):
     scores, match = model.transform(newcomers), model.project(newcomers)[1]
     np.testing.assert_allclose(
-        scores * model.shrinkage_, solved(model, newcomers.dosages), atol=1e-4
+        scores * model.shrinkage_, expected(model, newcomers.dosages), atol=1e-4
     )
     called = Genotypes(
         np.abs(newcomers.dosages), newcomers.samples, newcomers.variants
@@ -190,12 +197,12 @@ def test_a_model_of_a_file_is_the_model_of_its_genotypes(model, cohort, newcomer
 
 
 @pytest.mark.parametrize("share", [0.5, 0.7, 0.99])
-def test_with_absent_variants_scores_are_the_least_squares_solution(model, newcomers, share):
+def test_with_absent_variants_scores_are_those_to_expect(model, newcomers, share):
     n_present = int(np.ceil(share * len(model.variants_)))
     part, present = without(newcomers, model, n_present)
     scores, match = model.transform(part), model.project(part)[1]
     assert match.n_matched == n_present
-    solution = solved(model, newcomers.dosages, present)
+    solution = expected(model, newcomers.dosages, present)
     np.testing.assert_allclose(scores * model.shrinkage_, solution, atol=1e-4)
 
 
@@ -209,16 +216,32 @@ def test_absent_variants_do_not_shrink_the_scores(model, cohort):
         assert np.polyfit(full[:, axis], plain[:, axis], 1)[0] < 0.7
 
 
-def test_fewer_variants_than_components_leave_the_shortest_solution(make_genotypes):
+def test_fewer_variants_than_components(make_genotypes):
     rng = np.random.default_rng(5)
     genotypes = make_genotypes(rng.binomial(2, 0.4, size=(40, 12)))
     model = GenotypePCA(n_components=10, min_maf=0, max_ld_r2=None).fit(genotypes)
     assert model.components_.shape == (10, 12)
     present = np.arange(7)
     scores = model.transform(genotypes.select(variants=present)) * model.shrinkage_
-    design = model.components_[:, present].T.astype(float)
-    solution = np.linalg.lstsq(design, scaled(model, genotypes.dosages)[:, present].T)[0]
-    np.testing.assert_allclose(scores, solution.T, atol=1e-3)
+    np.testing.assert_allclose(scores, expected(model, genotypes.dosages, present), atol=1e-4)
+
+
+def test_the_fewer_calls_the_nearer_to_the_middle_and_to_least_squares_with_many(model, newcomers):
+    """Least squares throws a sample with few calls far off."""
+    V, rng = model.components_.T.astype(float), np.random.default_rng(9)
+    sizes = {}
+    for n_calls in (1, 6, 30, 140):
+        dosages = np.abs(newcomers.dosages)
+        fitted = np.flatnonzero(model.kept_variants_)
+        called = np.sort(rng.choice(len(fitted), n_calls, replace=False))
+        dosages[:, np.setdiff1d(np.arange(300), fitted[called])] = -1
+        masked = Genotypes(dosages, newcomers.samples, newcomers.variants)
+        scores = model.transform(masked) * model.shrinkage_
+        least = np.linalg.lstsq(V[called], scaled(model, dosages)[:, called].T)[0].T
+        sizes[n_calls] = [float(np.linalg.norm(part)) for part in (scores, least)]
+    for n_calls, times in {1: 8, 6: 8, 30: 1.8}.items():
+        assert times * sizes[n_calls][0] < sizes[n_calls][1]
+    assert sizes[140][0] == pytest.approx(sizes[140][1], rel=0.2)
 
 
 def test_a_sample_without_calls_at_the_variants_present_has_no_scores(model, newcomers):
@@ -241,12 +264,15 @@ def test_the_function_alone_solves_for_each_sample(model, newcomers):
     fitted = (model.mean_, model.scale_, model.components_)
     nobody = np.zeros(0, np.uint64)
     present = match.index >= 0
-    placed = place(newcomers, match, *fitted, nobody)
-    np.testing.assert_allclose(placed.scores, solved(model, newcomers.dosages, present), atol=1e-4)
-    known = place(newcomers, match, *fitted, placed.fingerprints)  # as if they had been fitted
-    design = model.components_[:, present].T.astype(float)
-    solution = np.linalg.lstsq(design, scaled(model, newcomers.dosages)[:, present].T)[0]
-    np.testing.assert_allclose(known.scores, solution.T, atol=1e-4)
+    noise = model._noise()
+    placed = place(newcomers, match, *fitted, nobody, noise)
+    np.testing.assert_allclose(
+        placed.scores, expected(model, newcomers.dosages, present), atol=1e-4
+    )
+    # as if they had been fitted
+    known = place(newcomers, match, *fitted, placed.fingerprints, noise)
+    solution = expected(model, newcomers.dosages, present, as_mean=True)
+    np.testing.assert_allclose(known.scores, solution, atol=1e-4)
 
 
 def test_missing_calls_do_not_draw_new_samples_to_the_middle(model, cohort, with_missing):
@@ -291,9 +317,8 @@ def test_ambiguous_variants_are_not_used(make_genotypes):
     scores, match = model.project(swapped)
     scores *= model.shrinkage_
     assert match.counts()["ambiguous"] == 10  # exactly half is left
-    design = model.components_[:, 10:].T.astype(float)
-    solution = np.linalg.lstsq(design, scaled(model, dosages)[:, 10:].T)[0]
-    np.testing.assert_allclose(scores, solution.T, atol=1e-4)
+    solution = expected(model, dosages, np.arange(10, 20))
+    np.testing.assert_allclose(scores, solution, atol=1e-4)
     genotypes = make_genotypes(dosages, ref="A", alt=["T"] * 11 + ["G"] * 9)
     model = GenotypePCA(2, max_ld_r2=None).fit(genotypes)
     swapped = other_notation(genotypes, np.arange(20) < 11, swap=True, complement=False)
@@ -368,5 +393,5 @@ def test_one_call_makes_a_new_sample(model, cohort):
     column = np.flatnonzero(model.kept_variants_)[0]
     dosages[0, column] = (dosages[0, column] + 1) % 3
     changed = Genotypes(dosages, cohort.samples.iloc[:1], cohort.variants)
-    raw = solved(model, dosages)
+    raw = expected(model, dosages)
     np.testing.assert_allclose(model.transform(changed) * model.shrinkage_, raw, atol=1e-4)
