@@ -65,6 +65,11 @@ pca_options = [
     ),
     click.option("--keep-indels", is_flag=True, help="Use indels and symbolic alleles too."),
     click.option(
+        "--keep-sex-chromosomes",
+        is_flag=True,
+        help="Use X, Y, Z, W, MT and, where no number is higher, 23 to 26 too.",
+    ),
+    click.option(
         "--max-ld-r2",
         type=click.FloatRange(0.0, 1.0, min_open=True),
         default=0.2,
@@ -138,6 +143,7 @@ def components(parameters: Mapping[str, Any]) -> Any:
     return GenotypePCA(
         parameters["n_pcs"],
         snvs_only=not parameters["keep_indels"],
+        autosomes_only=not parameters["keep_sex_chromosomes"],
         max_kinship=parameters["max_kinship"] if parameters["max_kinship"] < UNRELATED else None,
         max_ld_r2=parameters["max_ld_r2"] if parameters["max_ld_r2"] < 1 else None,
         device=parameters.get("device", "auto"),  # of `embed`

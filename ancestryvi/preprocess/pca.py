@@ -72,6 +72,9 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Samples with less are kept out of the fit; `transform` places them like new ones.
     snvs_only : bool, default=True
         Leave out insertions, deletions and symbolic alleles.
+    autosomes_only : bool, default=True
+        Leave out sex chromosomes and mitochondria, known by the names of the contigs
+        (`preprocess.quality.is_autosomal`). They would make a component of sex.
     min_hwe_p : float, default=0
         Smallest p-value of the exact test of Hardy-Weinberg equilibrium. Off, because structure
         itself breaks the equilibrium, and most at the variants that show it.
@@ -168,6 +171,7 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         min_variant_call_rate: float = 0.95,
         min_sample_call_rate: float = 0.9,
         snvs_only: bool = True,
+        autosomes_only: bool = True,
         min_hwe_p: float = 0.0,
         max_ld_r2: float | None = 0.2,
         ld_window_kb: float = 500.0,
@@ -182,6 +186,7 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.min_variant_call_rate = min_variant_call_rate
         self.min_sample_call_rate = min_sample_call_rate
         self.snvs_only = snvs_only
+        self.autosomes_only = autosomes_only
         self.min_hwe_p = min_hwe_p
         self.max_ld_r2 = max_ld_r2
         self.ld_window_kb = ld_window_kb
@@ -235,6 +240,7 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             min_variant_call_rate=self.min_variant_call_rate,
             min_sample_call_rate=self.min_sample_call_rate,
             snvs_only=self.snvs_only,
+            autosomes_only=self.autosomes_only,
             min_hwe_p=self.min_hwe_p,
         )
         leave_out_long_range(source, report, self.long_range_ld)

@@ -180,6 +180,33 @@ def is_snv(variants: pd.DataFrame) -> NDArray[np.bool_]:
     return ((ref.str.len() == 1) & (alt.str.len() == 1) & (alt != "*")).to_numpy(bool)
 
 
+SEX_OR_MITOCHONDRIAL = {"X", "Y", "Z", "W", "XY", "PAR", "PAR1", "PAR2", "M", "MT", "MITO"}
+PLINK_CODES = {"23", "24", "25", "26"}
+"""X, Y, pseudo-autosomal and mitochondrial, in human files of PLINK."""
+
+
+def is_autosomal(variants: pd.DataFrame) -> NDArray[np.bool_]:
+    """Variants on none of the contigs that are known by name to be no autosomes.
+
+    These are X, Y, Z, W, XY, PAR, PAR1, PAR2, M, MT and Mito, in any case and with or without
+    "chr", and PLINK's 23 to 26 unless there is a number above, as in species with more autosomes.
+    Next to IX, X is a Roman ten.
+
+    Examples
+    --------
+    >>> is_autosomal(pd.DataFrame({"contig": ["chr1", "chrX", "23"]})).tolist()
+    [True, False, False]
+    >>> is_autosomal(pd.DataFrame({"contig": ["23", "38", "IX", "X"]})).tolist()
+    [True, True, True, True]
+    """
+    contigs = variants["contig"].astype(str).str.upper().str.removeprefix("CHR")
+    names = set(contigs.unique())
+    others = SEX_OR_MITOCHONDRIAL - ({"X"} if "IX" in names else set())
+    if not any(name.isdecimal() and int(name) > 26 for name in names):
+        others = others | PLINK_CODES
+    return ~contigs.isin(others).to_numpy(bool)
+
+
 def is_duplicate(variants: pd.DataFrame) -> NDArray[np.bool_]:
     """Later records of a contig, position and pair of alleles in either order.
 
@@ -206,6 +233,7 @@ def quality_control(
     min_variant_call_rate: float = 0.95,
     min_sample_call_rate: float = 0.9,
     snvs_only: bool = True,
+    autosomes_only: bool = True,
     min_hwe_p: float = 0.0,
 ) -> QualityReport:
     """Choose the variants and samples for principal components; nothing is chosen by label.
@@ -229,6 +257,9 @@ def quality_control(
         Smallest share of kept variants called, in [0, 1], for a sample to take part in the fit.
     snvs_only : bool, default=True
         Leave out insertions, deletions and symbolic alleles.
+    autosomes_only : bool, default=True
+        Leave out sex chromosomes and mitochondria (`is_autosomal`), which tell the sexes apart and
+        one line of descent.
     min_hwe_p : float, default=0
         Smallest p-value of the exact test of Hardy-Weinberg equilibrium (`hwe_p`). Off, because
         structure itself breaks the equilibrium: the filter would take the variants that tell
@@ -254,7 +285,7 @@ def quality_control(
     array([ True, False,  True])
     >>> report.table.query("dropped > 0")[["scope", "step", "before", "dropped", "kept"]]
           scope         step  before  dropped  kept
-    8  variants  monomorphic       3        1     2
+    9  variants  monomorphic       3        1     2
     """
     ids, table = genotypes.sample_ids, genotypes.variants
     n_samples, n_variants = len(ids), len(table)
@@ -283,6 +314,13 @@ def quality_control(
         "Check that the calls are in the GT field and are not all './.'.",
         ids,
     )
+    if autosomes_only:
+        report.drop_variants(
+            "not autosomal",
+            ~is_autosomal(table),
+            "on a sex chromosome or mitochondrial, by the name of the contig",
+            "Keep them with --keep-sex-chromosomes (autosomes_only=False).",
+        )
     report.drop_variants(
         "multiallelic",
         is_multiallelic(table),
@@ -307,7 +345,8 @@ def quality_control(
         "variant call rate",
         counts.called / n_fit < min_variant_call_rate,
         f"called in less than {min_variant_call_rate:g} of {n_fit} samples",
-        "Lower --min-variant-call-rate (min_variant_call_rate).",
+        "Leave out samples with few calls (--samples), or lower --min-variant-call-rate "
+        "(min_variant_call_rate).",
     )
     called_per_sample = _called_at(genotypes, report.variants, counts, report.samples)
     report.sample_call_rate = called_per_sample / report.variants.sum()

@@ -421,6 +421,7 @@ def test_parameters_are_kept_as_given_and_cloned():
         "min_variant_call_rate": 0.5,
         "min_sample_call_rate": 0.6,
         "snvs_only": False,
+        "autosomes_only": False,
         "max_ld_r2": 0.4,
         "ld_window_kb": 250.0,
         "min_hwe_p": 1e-6,

@@ -17,6 +17,7 @@ LENIENT = {
     "min_variant_call_rate": 0.0,
     "min_sample_call_rate": 0.0,
     "snvs_only": False,
+    "autosomes_only": False,
 }
 """All filters off that can be switched off, to watch one at a time."""
 
@@ -122,6 +123,7 @@ def naive_quality_control(genotypes, maf, mac, variant_rate, sample_rate, snvs_o
         return Fraction(sum(dosages[i, j] >= 0 for j in variants), len(variants))
 
     drop("samples", "no calls", lambda i: all(dosages[i] == -1))
+    drop("variants", "not autosomal", lambda j: table["contig"][j] == "chrX")
     drop("variants", "multiallelic", lambda j: "," in table["alt"][j])
     if snvs_only:
         drop("variants", "not an SNV", lambda j: any(len(a) > 1 or a == "*" for a in alleles(j)))
@@ -150,7 +152,7 @@ def messy_genotypes(rng, make_genotypes):
     dosages[rng.choice(n_samples, 2, replace=False)] = -1
     return make_genotypes(
         dosages,
-        contig=rng.choice(["1", "2"], n_variants),
+        contig=rng.choice(["1", "2", "chrX"], n_variants, p=[0.45, 0.45, 0.1]),
         position=rng.integers(1, 120, n_variants),
         ref=rng.choice(["A", "C", "AT", "N"], n_variants, p=[0.5, 0.4, 0.05, 0.05]),
         alt=rng.choice(
@@ -247,6 +249,29 @@ def test_only_single_nucleotide_variants(mixed):
     everything = quality_control(genotypes, **LENIENT)
     assert everything.variants.all()
     assert "not an SNV" not in set(everything.table["step"])
+
+
+@pytest.mark.parametrize(
+    ("contigs", "kept"),
+    [
+        (["1", "22", "X", "Y", "XY", "MT"], "1 22"),
+        (["chr1", "chrX", "chrM", "chrx", "2", "PAR1"], "chr1 2"),
+        (["1", "23", "24", "25", "26", "22"], "1 22"),  # PLINK's codes
+        (["1", "23", "24", "25", "38", "X"], "1 23 24 25 38"),  # dogs have 38 autosomes
+        (["chrIX", "chrX", "chrXI", "chrM", "chrI", "chrY"], "chrIX chrX chrXI chrI"),  # Roman
+        (["chrI", "chrV", "chrX", "Z", "W", "28"], "chrI chrV 28"),
+        (["scaffold_23", "unknown", "NC_000001.11", "7", "0", "LG10"], None),
+    ],
+)
+def test_sex_chromosomes_and_mitochondria_are_known_by_name(mixed, contigs, kept):
+    genotypes = mixed(contig=contigs)
+    report = quality_control(genotypes, **LENIENT | {"autosomes_only": True})
+    expected = contigs if kept is None else kept.split()
+    assert genotypes.variants["contig"][report.variants].tolist() == expected
+    assert dropped_by(report, "not autosomal") == len(contigs) - len(expected)
+    everything = quality_control(genotypes, **LENIENT)
+    assert everything.variants.all()
+    assert "not autosomal" not in set(everything.table["step"])
 
 
 def test_duplicates_are_later_records_of_a_place_and_pair_of_alleles(mixed):
@@ -420,6 +445,13 @@ def test_genotypes_without_gaps_are_read_once(make_genotypes, monkeypatch, dropp
     [
         ("multiallelic", [[0], [1]], {"alt": "C,T"}, {}, "bcftools norm -m-any"),
         ("not an SNV", [[0], [1]], {"alt": "<DUP>"}, {"snvs_only": True}, "--keep-indels"),
+        (
+            "not autosomal",
+            [[0], [1]],
+            {"contig": "X"},
+            {"autosomes_only": True},
+            "--keep-sex-chromosomes",
+        ),
         (
             "variant call rate",
             [[0, -1], [1, -1], [-1, 2]],
