@@ -48,14 +48,22 @@ def by_name(name: str) -> DataSet:
 
 def features(data_set: DataSet, data: Path) -> tuple[np.ndarray, np.ndarray]:
     """PC scores of a data set, with default settings where it is genotypes, and populations."""
+    return features_and_structure(data_set, data)[:2]
+
+
+def features_and_structure(
+    data_set: DataSet, data: Path
+) -> tuple[np.ndarray, np.ndarray, int | None]:
+    """The same, and how many components stand out; None where PC scores are given."""
     table = pd.read_csv(data_set.labels(data), sep="\t", index_col=0, keep_default_na=False)
     paths = data_set.paths(data)
     if data_set.pattern == "pcs.tsv":
         scores = read_scores(paths[0])
-        return scores.to_numpy(), table.loc[scores.index, "population"].to_numpy()
+        return scores.to_numpy(), table.loc[scores.index, "population"].to_numpy(), None
     genotypes = read_genotypes(paths)
     populations = table.loc[genotypes.sample_ids, "population"].to_numpy()
-    return GenotypePCA().fit_transform(genotypes), populations
+    pca = GenotypePCA()
+    return pca.fit_transform(genotypes), populations, pca.n_structure_
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:

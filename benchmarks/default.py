@@ -12,7 +12,17 @@ from pathlib import Path
 
 import numpy as np
 from cohorts import COHORTS
-from common import DATA_SETS, Ledger, add_work, by_name, features, machine, markdown, parser, write
+from common import (
+    DATA_SETS,
+    Ledger,
+    add_work,
+    by_name,
+    features_and_structure,
+    machine,
+    markdown,
+    parser,
+    write,
+)
 from common import spread as interval
 from numpy.typing import NDArray
 from scipy.linalg import orthogonal_procrustes
@@ -62,8 +72,9 @@ def load(name: str, data: Path, work: Path) -> dict[str, NDArray]:
                 "structure": pca.n_structure_,
             }
         else:
-            x, y = features(by_name(name), data)
+            x, y, structure = features_and_structure(by_name(name), data)
             parts = {"x": x, "y": y.astype(str), "k": by_name(name).n_clusters}
+            parts |= {} if structure is None else {"structure": structure}
         np.savez(path, **parts)
     with np.load(path) as file:
         return dict(file)

@@ -297,6 +297,19 @@ def _embed(
         )
         for row in qc[(qc["scope"] == "samples") & (qc["dropped"] > 0)].to_dict("records"):
             notes.add(f"{row['dropped']} samples set aside, {row['step']}: {row['detail']}.")
+        called = qc[qc["step"] == "variant call rate"].iloc[-1]
+        if called["dropped"] > called["before"] / 2:
+            notes.add(
+                f"{called['dropped']:,} of {called['before']:,} variants are "
+                f"{called['detail']}. If some samples miss many calls, leave them out with "
+                "--samples, and place them with `ancestryvi project`."
+            )
+        off = qc[(qc["step"] == "not autosomal") & (qc["dropped"] > 0)]
+        for row in off.to_dict("records"):
+            notes.add(
+                f"{row['dropped']:,} variants are {row['detail']}, and were left out "
+                "(--keep-sex-chromosomes)."
+            )
         related = qc.loc[qc["step"] == "related", "detail"].iloc[-1]
         if related.startswith("skipped") and parameters["max_kinship"] < UNRELATED:
             notes.add(f"Relatives were not looked for: {related}.")

@@ -242,6 +242,27 @@ def test_a_sample_of_few_calls_is_named(embed, cohort, tmp_path):
     assert "B02" in stderr
 
 
+def test_samples_that_cost_most_variants_are_pointed_at(embed, cohort, tmp_path):
+    calls = cohort.dosages.copy()
+    rng = np.random.default_rng(0)
+    calls[:8] = np.where(rng.random(calls[:8].shape) < 0.5, -1, calls[:8])
+    _, stderr = embed(cohort.with_calls(calls).vcf(tmp_path / "poor.vcf"))
+    assert "variants are called in less than 0.95 of 40 samples. If some samples" in stderr
+
+
+def test_variants_of_sex_chromosomes_are_left_out_and_counted(embed, cohort, tmp_path):
+    half = cohort.on_contigs({"1": "1", "chrX2": "chrX"})
+    n_off = sum(line.startswith("chrX\t") for line in half.lines())
+    _, stderr = embed(half.vcf(tmp_path / "cohort.vcf"))
+    assert f"Note: {n_off} variants are on a sex chromosome or mitochondrial" in stderr
+    qc = pd.read_csv(tmp_path / "out" / "qc.tsv", sep="\t").set_index("step")
+    assert qc.loc["not autosomal", "dropped"] == n_off > 0
+    variants = pd.read_csv(tmp_path / "out" / "model" / "variants.tsv", sep="\t")
+    assert set(variants["contig"].astype(str)) == {"1"}
+    _, stderr = embed(half.vcf(tmp_path / "again.vcf"), "--force", "--keep-sex-chromosomes")
+    assert "sex chromosome" not in stderr
+
+
 @pytest.mark.parametrize("names", [("LT635612.1", "Sca100"), ("chr37", "chrUn_KN707606v1_decoy")])
 def test_contigs_of_any_name(embed, embedded, cohort, tmp_path, names):
     other = cohort.on_contigs(dict(zip(("1", "chrX2"), names, strict=True)))
