@@ -335,6 +335,10 @@ def _resolve(path: Path) -> Path:
         raise InputFormatError(f"{path} is a directory; give the genotype files in it")
     if not path.exists():
         raise InputFormatError(f"{path} does not exist; check the name and the folder")
+    if path.is_fifo():
+        raise InputFormatError(
+            f"{path} is a pipe, and genotypes are read more than once; write them to a file first"
+        )
     if not os.access(path, os.R_OK):
         raise InputFormatError(f"{path} cannot be read: permission denied")
     return path

@@ -121,10 +121,9 @@ def test_wrong_usage(run, case, tmp_path, monkeypatch):
 
 
 def test_in_a_process_of_its_own(tmp_path):
-    program = "from ancestryvi.cli import main; main()"
     missing, out = str(tmp_path / "none.vcf"), tmp_path / "out"
     done = subprocess.run(
-        [sys.executable, "-c", program, "embed", missing, "--out", str(out)],
+        [sys.executable, "-m", "ancestryvi", "embed", missing, "--out", str(out)],
         capture_output=True,
         text=True,
         check=False,

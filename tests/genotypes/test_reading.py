@@ -1,6 +1,7 @@
 """Which reader a path gets, and several files as one."""
 
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,9 @@ def test_paths_that_lead_nowhere(tmp_path):
         open_source(tmp_path)
     with pytest.raises(InputFormatError, match="no genotype files"):
         open_source([])
+    os.mkfifo(tmp_path / "pipe.vcf")
+    with pytest.raises(InputFormatError, match="is a pipe"):
+        open_source(tmp_path / "pipe.vcf")
     strange = tmp_path / "reads.fastq"
     strange.write_text("@read1\nACGT\n")
     with pytest.raises(InputFormatError, match=r"reads\.fastq begins with b'@read1"):
