@@ -68,7 +68,7 @@ def imports(source: str) -> Iterator[Import]:
 
 def layer_of(path: Path) -> str:
     name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    return "front door" if name == "__init__" else name
+    return {"__init__": "front door", "__main__": "cli"}.get(name, name)
 
 
 def violations(layer: str, source: str, file: str = "") -> list[str]:
