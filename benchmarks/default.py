@@ -40,7 +40,7 @@ from ancestryvi.evaluate import assignment_entropy, map_metrics
 SIMULATION_SEED = 1000
 
 LARGE = {"human-10000": 2}
-"""Seeds at most; a map by t-SNE takes minutes."""
+"""Seeds at most, where a map by t-SNE takes minutes."""
 
 NAMES = [data_set.name for data_set in DATA_SETS] + list(COHORTS)
 
@@ -290,10 +290,11 @@ def main() -> None:
             }
         )
     chosen_cohorts = "" if options.cohorts == NAMES else f" --cohorts {' '.join(options.cohorts)}"
+    fewer = "".join(f", {LARGE[name]} of {name}" for name in options.cohorts if name in LARGE)
     sections = [
         f"`python benchmarks/default.py --seeds {options.seeds}{chosen_cohorts}` on {machine()}. "
         "Mean and 95 % "
-        "t-interval over seeds, two of human-10000; simulated cohorts are of one seed.\n\n"
+        f"t-interval over seeds{fewer}; simulated cohorts are of one seed.\n\n"
         "NMI with population labels that nothing saw, of AncestryDDVI with default settings and of "
         "the ordinary tools on the same PCs. ARI: the least of any seed with the first.\n\n"
         f"{markdown(clusters) if clusters else ''}\n"
