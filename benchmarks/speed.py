@@ -71,7 +71,8 @@ def main() -> None:
     if not gpu:
         from umap import UMAP
 
-        UMAP(n_epochs=2).fit(pcs(300))
+        for n_samples in (300, 5000):  # compiles the two ways that it searches neighbours
+            UMAP(n_epochs=2).fit(pcs(n_samples))
     AncestryDDVI(20, n_epochs=2, random_state=0, device=options.device).fit(pcs(300))
     rows = []
     for n_samples in options.sizes:
