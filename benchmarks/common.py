@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ancestryvi import GenotypePCA, read_genotypes, read_scores
+from ancestryvi import GenotypePCA, Genotypes, read_genotypes, read_scores
 from ancestryvi.evaluate import confidence_interval
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +37,11 @@ class DataSet:
             raise SystemExit(f"{data / self.folder} holds no {self.pattern}; see --data.")
         return [str(path) for path in found]
 
+    @property
+    def has_genotypes(self) -> bool:
+        """Whether there are genotypes and not PC scores."""
+        return self.pattern != "pcs.tsv"
+
     def labels(self, data: Path) -> str:
         return str(data / self.folder / "samples.tsv")
 
@@ -46,24 +51,24 @@ def by_name(name: str) -> DataSet:
     return next(data_set for data_set in DATA_SETS if data_set.name == name)
 
 
+def labelled_genotypes(data_set: DataSet, data: Path) -> tuple[Genotypes, np.ndarray]:
+    """Genotypes of a data set that has them, and populations."""
+    genotypes = read_genotypes(data_set.paths(data))
+    return genotypes, _populations(data_set, data, genotypes.sample_ids)
+
+
 def features(data_set: DataSet, data: Path) -> tuple[np.ndarray, np.ndarray]:
     """PC scores of a data set, with default settings where it is genotypes, and populations."""
-    return features_and_structure(data_set, data)[:2]
+    if data_set.has_genotypes:
+        genotypes, populations = labelled_genotypes(data_set, data)
+        return GenotypePCA().fit_transform(genotypes), populations
+    scores = read_scores(data_set.paths(data)[0])
+    return scores.to_numpy(), _populations(data_set, data, scores.index)
 
 
-def features_and_structure(
-    data_set: DataSet, data: Path
-) -> tuple[np.ndarray, np.ndarray, int | None]:
-    """The same, and how many components stand out; None where PC scores are given."""
+def _populations(data_set: DataSet, data: Path, samples: Sequence[str]) -> np.ndarray:
     table = pd.read_csv(data_set.labels(data), sep="\t", index_col=0, keep_default_na=False)
-    paths = data_set.paths(data)
-    if data_set.pattern == "pcs.tsv":
-        scores = read_scores(paths[0])
-        return scores.to_numpy(), table.loc[scores.index, "population"].to_numpy(), None
-    genotypes = read_genotypes(paths)
-    populations = table.loc[genotypes.sample_ids, "population"].to_numpy()
-    pca = GenotypePCA()
-    return pca.fit_transform(genotypes), populations, pca.n_structure_
+    return table.loc[samples, "population"].to_numpy()
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:

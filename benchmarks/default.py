@@ -17,7 +17,8 @@ from common import (
     Ledger,
     add_work,
     by_name,
-    features_and_structure,
+    features,
+    labelled_genotypes,
     machine,
     markdown,
     parser,
@@ -71,10 +72,14 @@ def load(name: str, data: Path, work: Path) -> dict[str, NDArray]:
                 "ancestry": cohort.ancestry if cohort.ancestry is not None else np.zeros((0, 0)),
                 "structure": pca.n_structure_,
             }
+        elif by_name(name).has_genotypes:
+            genotypes, y = labelled_genotypes(by_name(name), data)
+            pca = GenotypePCA()
+            parts = {"x": pca.fit_transform(genotypes), "structure": pca.n_structure_}
+            parts |= {"y": y.astype(str), "k": by_name(name).n_clusters}
         else:
-            x, y, structure = features_and_structure(by_name(name), data)
+            x, y = features(by_name(name), data)
             parts = {"x": x, "y": y.astype(str), "k": by_name(name).n_clusters}
-            parts |= {} if structure is None else {"structure": structure}
         np.savez(path, **parts)
     with np.load(path) as file:
         return dict(file)

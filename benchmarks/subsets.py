@@ -12,13 +12,23 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from common import DATA_SETS, DataSet, Ledger, add_work, machine, markdown, parser, write
+from common import (
+    DATA_SETS,
+    DataSet,
+    Ledger,
+    add_work,
+    labelled_genotypes,
+    machine,
+    markdown,
+    parser,
+    write,
+)
 from common import spread as interval
 from default import tools
 from numpy.typing import NDArray
 from sklearn.metrics import normalized_mutual_info_score
 
-from ancestryvi import AncestryDDVI, GenotypePCA, Genotypes, read_genotypes
+from ancestryvi import AncestryDDVI, GenotypePCA, Genotypes
 
 LEAST_POPULATIONS, LEAST_SAMPLES, LEAST_SHARE = 5, 8, 0.15
 
@@ -57,9 +67,8 @@ def kinds(run: dict[str, float]) -> dict[str, float]:
 
 def of_set(data_set: DataSet, options, ledger: Ledger) -> list[dict[str, float]]:
     """The runs of one data set."""
-    genotypes = read_genotypes(data_set.paths(options.data))
-    table = pd.read_csv(data_set.labels(options.data), sep="\t", index_col=0)
-    populations = table.loc[genotypes.sample_ids, "population"].to_numpy().astype(str)
+    genotypes, populations = labelled_genotypes(data_set, options.data)
+    populations = populations.astype(str)
     rng = np.random.default_rng(0)
     runs = []
     for number in range(options.cohorts):
@@ -78,7 +87,7 @@ def main() -> None:
     by_set = {
         data_set.name: of_set(data_set, options, ledger)
         for data_set in DATA_SETS
-        if data_set.pattern != "pcs.tsv"
+        if data_set.has_genotypes
     }
     rows = []
     for name, runs in by_set.items():

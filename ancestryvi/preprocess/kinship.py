@@ -122,11 +122,11 @@ class _Sums(NamedTuple):
     het_alone: NDArray[np.float32]
 
     def join(self, other: _Sums) -> _Sums:
-        """Add those of other variants, in place."""
+        """Add those of other variants, in place; the others stay as they are."""
         for mine, theirs in zip(self[:3], other[:3], strict=True):
             mine += theirs
         if not self.het_alone.size:
-            return self._replace(het_alone=other.het_alone)
+            return self._replace(het_alone=other.het_alone.copy())
         if other.het_alone.size:
             np.add(self.het_alone, other.het_alone, out=self.het_alone)
         return self

@@ -18,6 +18,11 @@ from ancestryvi.preprocess.passes import map_reduce, read_samples, variant_block
 QC_COLUMNS = ["scope", "step", "before", "dropped", "kept", "detail"]
 """Columns of the account of filters, ``qc.tsv``."""
 
+NO_AUTOSOMES = {"X", "Y", "Z", "W", "XY", "PAR", "PAR1", "PAR2", "M", "MT", "MITO"}
+PLINK_CODES = {"23", "24", "25", "26"}
+"""Names of sex chromosomes and mitochondria; X, Y, pseudo-autosomal and mitochondrial in human files
+of PLINK."""
+
 
 class CallCounts(NamedTuple):
     """Called samples, ALT copies and heterozygotes per variant, and called variants per sample."""
@@ -180,11 +185,6 @@ def is_snv(variants: pd.DataFrame) -> NDArray[np.bool_]:
     return ((ref.str.len() == 1) & (alt.str.len() == 1) & (alt != "*")).to_numpy(bool)
 
 
-SEX_OR_MITOCHONDRIAL = {"X", "Y", "Z", "W", "XY", "PAR", "PAR1", "PAR2", "M", "MT", "MITO"}
-PLINK_CODES = {"23", "24", "25", "26"}
-"""X, Y, pseudo-autosomal and mitochondrial, in human files of PLINK."""
-
-
 def is_autosomal(variants: pd.DataFrame) -> NDArray[np.bool_]:
     """Variants on none of the contigs that are known by name to be no autosomes.
 
@@ -201,7 +201,7 @@ def is_autosomal(variants: pd.DataFrame) -> NDArray[np.bool_]:
     """
     contigs = variants["contig"].astype(str).str.upper().str.removeprefix("CHR")
     names = set(contigs.unique())
-    others = SEX_OR_MITOCHONDRIAL - ({"X"} if "IX" in names else set())
+    others = NO_AUTOSOMES - ({"X"} if "IX" in names else set())
     if not any(name.isdecimal() and int(name) > 26 for name in names):
         others = others | PLINK_CODES
     return ~contigs.isin(others).to_numpy(bool)

@@ -34,6 +34,22 @@ def test_kinship_is_its_definition(monkeypatch, drifted, with_missing, missing, 
     np.testing.assert_allclose(values, expected, atol=1e-6)
 
 
+def test_sums_of_parts_are_added_to_the_first_alone():
+    """Another task of a cluster may need those that were added, and may only read them."""
+    dosages = np.random.default_rng(4).integers(0, 3, size=(5, 30)).astype(np.int8)
+    dosages[2, 12] = dosages[4, 25] = -1  # of the second and the third part
+    source = Genotypes.from_dosages(dosages)
+    compare = kinship._Comparison(np.arange(30), np.arange(5))
+    whole = compare(source, slice(0, 30))
+    total, *others = [compare(source, slice(start, start + 10)) for start in (0, 10, 20)]
+    for other in others:
+        for part in other:
+            part.flags.writeable = False
+        total = total.join(other)
+    for part, expected in zip(total, whole, strict=True):
+        np.testing.assert_array_equal(part, expected)
+
+
 def child(rng, mother, father):
     """Haplotypes of a child, free recombination."""
     return np.stack([np.where(rng.random(p.shape[1]) < 0.5, p[0], p[1]) for p in (mother, father)])
