@@ -20,8 +20,8 @@ QC_COLUMNS = ["scope", "step", "before", "dropped", "kept", "detail"]
 
 NO_AUTOSOMES = {"X", "Y", "Z", "W", "XY", "PAR", "PAR1", "PAR2", "M", "MT", "MITO"}
 PLINK_CODES = {"23", "24", "25", "26"}
-"""Names of sex chromosomes and mitochondria; X, Y, pseudo-autosomal and mitochondrial in human files
-of PLINK."""
+"""Names of sex chromosomes and mitochondria; X, Y, pseudo-autosomal and mitochondrial in human
+files of PLINK."""
 
 
 class CallCounts(NamedTuple):
