@@ -73,8 +73,8 @@ class AncestryDDVI(LatentVariableEstimator):
         objective, and labels, are not for it.
     n_epochs : int or "auto", default="auto"
         Passes over the samples, or over a new random choice of 65,536 each where there are more;
-        all phases together. "auto" is 45, changed where needed so that there are 750 to 2,000
-        batches in all.
+        all phases together. "auto" makes 600 batches in all; without a warm start, or under a
+        fixed prior, it is 45, changed where needed so that there are 750 to 2,000 batches.
     batch_size : int, default=256
         Samples per step.
     input : {"auto", "genotypes", "features"}, default="auto"

@@ -21,7 +21,7 @@ N_DRAWS = 32
 """Posterior draws per sample behind probabilities and bounds; the same noise for every sample and
 every call, so that results are deterministic and do not depend on other rows."""
 
-ROWS_AT_ONCE = {"cpu": 64, "cuda": 2048}
+ROWS_AT_ONCE = {"cpu": 256, "cuda": 2048}
 """Samples whose posterior is evaluated at once, by the kind of device, which bounds memory."""
 
 

@@ -22,6 +22,7 @@ from ancestryvi.estimators.feature_mixture import choose_n_clusters, fit_feature
 from ancestryvi.estimators.fitted import FittedModel
 from ancestryvi.estimators.layout import flat_layout, mixture_layout
 from ancestryvi.estimators.starts import (
+    SMALLEST_NOISE,
     as_array,
     neighbour_pairs,
     start_clusters,
@@ -49,9 +50,6 @@ COARSENING = 0.5
 """Power of the likelihood that clusters are read out with: the coarsened posterior of Miller and
 Dunson (2019, JASA 114:1113-1125). Populations are no Gaussians with independent PCs, so evidence
 from many PCs is counted more than once, and assignments would be too sure of themselves."""
-
-SMALLEST_NOISE = 0.05
-"""Least starting standard deviation of p(x | z), in units of the features' overall one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +215,8 @@ class Recipe:
             per_epoch = n_batches(n_samples, self.batch_size)
             n_epochs, least, most = self.system.n_auto
             n_steps = min(max(n_epochs * per_epoch, least), most)
+            if settled and self.system.n_settled:
+                n_steps = self.system.n_settled
             total = math.ceil(n_steps / per_epoch)
         else:
             total = int(self.n_epochs)

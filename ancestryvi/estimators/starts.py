@@ -27,6 +27,9 @@ than these, so that the search stays affordable."""
 MIN_VARIANCE = 1e-4
 """Added to the variance of every component that a mixture starts from, in units of the map."""
 
+SMALLEST_NOISE = 0.05
+"""Least starting standard deviation of p(x | z), in units of the features' overall one."""
+
 EMPTY = 1e-6
 """Samples that a cluster without any counts for, so that its weight has a logarithm."""
 
@@ -48,7 +51,7 @@ def start_clusters(
     one fitted to the latents. A prior
     that is to be learned gets one component for each, with the mean and covariance of its samples,
     widened by the spread of their beliefs. Classes get q(c | x) from the discriminant or the
-    mixture, and as offset what the decoder leaves of their samples.
+    mixture, and as offset what the decoder leaves of their samples; what both leave is the noise.
     With `match_parts`, each label gets the part of a fixed prior where most of its samples are.
     """
     features = as_array(x)
@@ -83,11 +86,15 @@ def start_clusters(
         model.prior = component_prior(sizes, share, latents, spread).to(x.device)
     if isinstance(model, LatentClassModel):
         with torch.no_grad():
-            decoded = as_array(model.decoder(mean))
+            left = features - as_array(model.decoder(mean))
             head = model.posterior.class_head
             head.weight.copy_(torch.as_tensor(np.concatenate([weights, squared]).T))
             head.bias.copy_(torch.as_tensor(bias))
-            model.offsets.copy_(torch.as_tensor(share.T @ (features - decoded)))
+            offsets = share.T @ left
+            variance = (left**2).mean(axis=0) - sizes / len(x) @ offsets**2
+            model.offsets.copy_(torch.as_tensor(offsets))
+            least = np.maximum(variance, SMALLEST_NOISE**2)
+            model.log_noise.copy_(torch.as_tensor(0.5 * np.log(least)))
 
 
 def component_prior(

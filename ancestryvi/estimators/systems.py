@@ -86,6 +86,8 @@ class System:
     n_auto : tuple of three int
         With ``n_epochs="auto"``: the epochs, and the least and the largest number of batches in
         all, to which they are changed where needed.
+    n_settled : int, optional
+        Number of batches in all where a warm start settles the map; None: as `n_auto`.
     """
 
     title: str
@@ -102,6 +104,7 @@ class System:
     refinement: float = 1.0
     width: Callable[[Any], int] = lambda make: HIDDEN
     n_auto: tuple[int, int, int] = (240, 2600, 6000)
+    n_settled: int | None = None
 
     def build(self, make: Any, prior: Prior, noise_scale: Tensor) -> Autoencoder:
         """The untrained model of a `Blueprint`."""
@@ -156,6 +159,7 @@ SYSTEMS: dict[str, System] = {
         refinement=0.3,
         width=_width,
         n_auto=(45, 750, 2000),
+        n_settled=600,
     ),
     "aevb": System(
         title="AEVB",

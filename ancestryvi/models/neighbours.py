@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
 WIDTH = 0.05
@@ -38,8 +41,30 @@ def neighbour_loss(places: Tensor, partners: Tensor, others: Tensor) -> Tensor:
     >>> bool((near < far).all())
     True
     """
-    squared = places.square().sum(-1, keepdim=True) + others.square().sum(-1)
-    distances = (squared - 2.0 * places @ others.T).clamp(min=0.0) / WIDTH**2
-    chance = (1.0 / (1.0 + distances)).sum(-1)
-    apart = 1.0 + (places - partners).square().sum(-1) / WIDTH**2
-    return apart.log() + (1.0 / apart + chance).log()
+    chance = _TotalSimilarity.apply(places / WIDTH, others / WIDTH)
+    apart = 1.0 + ((places - partners) / WIDTH).square().sum(-1)
+    return (apart * chance).log1p()
+
+
+class _TotalSimilarity(torch.autograd.Function):
+    """sum_k 1 / (1 + |y_i - y_k|^2) of places y_i and others y_k, of shape (n_places,).
+
+    The gradient by autograd would go through the matrix of all pairs eight times.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, places: Tensor, others: Tensor) -> Tensor:
+        squared = 1.0 + places.square().sum(-1, keepdim=True) + others.square().sum(-1)
+        apart = torch.addmm(squared, places, others.T, alpha=-2.0).clamp_(min=1.0)
+        similarity = apart.reciprocal_()
+        ctx.save_for_backward(places, others, similarity)
+        return similarity.sum(-1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        places, others, similarity = ctx.saved_tensors
+        push = similarity.square().mul_(-2.0 * gradients[0].unsqueeze(-1))
+        return (
+            push.sum(1, keepdim=True) * places - push @ others,
+            push.sum(0).unsqueeze(-1) * others - push.T @ places,
+        )

@@ -133,10 +133,12 @@ class MixturePrior(Prior):
 
     def joint_log_prob(self, z: Tensor) -> Tensor:
         """log pi_k + log N(z; m_k, S_k) in nats, of shape (..., n_clusters)."""
-        centred = z.unsqueeze(-2) - self.means
-        white = torch.einsum("kij,...kj->...ki", self.precision_factors, centred)
-        log_normal = self.log_diagonal.sum(-1) - 0.5 * (white**2 + LOG_2PI).sum(-1)
-        return self.log_weights + log_normal
+        factors = self.precision_factors
+        shift = -(factors @ self.means.unsqueeze(-1)).flatten()
+        white = nn.functional.linear(z, factors.flatten(0, 1), shift)
+        distance = white.unflatten(-1, self.means.shape).square().sum(-1)
+        log_unit = self.log_diagonal.sum(-1) - 0.5 * self.n_latent * LOG_2PI
+        return self.log_weights + log_unit - 0.5 * distance
 
     def sample(self, n_samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draws of p(z), of shape (n_samples, n_latent), and the component of each."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -69,13 +71,15 @@ class Objective:
 class Phase:
     """A stretch of training: some epochs of some objectives.
 
-    `schedule` gives the factor of every learning rate after a share of the phase in [0, 1).
+    `schedule` gives the factor of every learning rate after a share of the phase in [0, 1). No
+    gradient is taken of what is `held`: parameters that losses go through and no objective trains.
     """
 
     name: str
     n_epochs: int
     objectives: Sequence[Objective]
     schedule: Callable[[float], float] = warmup_cosine
+    held: Sequence[nn.Parameter] = ()
 
 
 def adam(
@@ -135,49 +139,67 @@ def train_phase(
         At the first loss or gradient that is not finite; parameters keep their values of the step
         before.
     """
-    for epoch in range(phase.n_epochs):
-        sums: dict[str, Tensor] = {}
-        parts = batches(len(x), batch_size, generator)
-        n_rows = sum(map(len, parts))
-        for index, rows in enumerate(parts):
-            rows = rows.to(x.device)
-            batch = (x[rows],) if labels is None else (x[rows], labels[rows])
-            done = (epoch + index / len(parts)) / phase.n_epochs
-            last = index + 1 == len(parts)
-            for objective in phase.objectives:
-                if objective.per_epoch and not last:
-                    continue
-                repeats = objective.repeats(epoch)
-                share = (1.0 if objective.per_epoch else len(rows) / n_rows) / max(1, repeats)
-                for _ in range(repeats):
-                    terms = objective.loss(batch[0], done, *batch[1:])
-                    where = f"epoch {epoch + 1} of the phase '{phase.name}', batch {index + 1}"
-                    _step(objective, terms["loss"], phase.schedule(done), where)
-                    for name, value in terms.items():
-                        key = f"{objective.name}/{name}"
-                        part = value.detach() * share
-                        sums[key] = sums[key] + part if key in sums else part
-        history.append(phase.name, {name: float(value) for name, value in sums.items()})
-        if progress is not None:
-            progress.set_postfix_str(phase.name, refresh=False)
-            progress.update()
+    with _without_gradients(phase.held):
+        for epoch in range(phase.n_epochs):
+            sums: dict[str, Tensor] = {}
+            parts = batches(len(x), batch_size, generator)
+            n_rows = sum(map(len, parts))
+            for index, rows in enumerate(parts):
+                rows = rows.to(x.device)
+                batch = (x[rows],) if labels is None else (x[rows], labels[rows])
+                done = (epoch + index / len(parts)) / phase.n_epochs
+                last = index + 1 == len(parts)
+                for objective in phase.objectives:
+                    if objective.per_epoch and not last:
+                        continue
+                    repeats = objective.repeats(epoch)
+                    share = (1.0 if objective.per_epoch else len(rows) / n_rows) / max(1, repeats)
+                    for _ in range(repeats):
+                        terms = objective.loss(batch[0], done, *batch[1:])
+                        where = f"epoch {epoch + 1} of the phase '{phase.name}', batch {index + 1}"
+                        _step(objective, terms["loss"], phase.schedule(done), where)
+                        for name, value in terms.items():
+                            key = f"{objective.name}/{name}"
+                            part = value.detach() * share
+                            sums[key] = sums[key] + part if key in sums else part
+            history.append(phase.name, {name: float(value) for name, value in sums.items()})
+            if progress is not None:
+                progress.set_postfix_str(phase.name, refresh=False)
+                progress.update()
+
+
+@contextmanager
+def _without_gradients(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    learned = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)
 
 
 def _step(objective: Objective, loss: Tensor, factor: float, where: str) -> None:
     """One step down the gradient, if that and the loss are finite."""
-    for optimizer in objective.optimizers:
-        optimizer.zero_grad(set_to_none=True)
-    loss.backward()
     groups = [group for optimizer in objective.optimizers for group in optimizer.param_groups]
-    norms = [nn.utils.clip_grad_norm_(group["params"], group["max_norm"]) for group in groups]
-    for what, value in (("", loss), *(("gradient of the ", norm) for norm in norms)):
-        if not math.isfinite(value.item()):
+    parameters = [group["params"] for group in groups]
+    for parameter in chain(*parameters):
+        parameter.grad = None
+    loss.backward()
+    norms = [
+        nn.utils.get_total_norm([p.grad for p in of_group if p.grad is not None]).item()
+        for of_group in parameters
+    ]
+    for what, value in (("", loss.item()), *(("gradient of the ", norm) for norm in norms)):
+        if not math.isfinite(value):
             raise TrainingError(
-                f"The {what}{objective.name} loss became {value.item():g} in {where}. Look for "
-                "extreme values or a column of another scale in the input, or lower the learning "
-                "rate."
+                f"The {what}{objective.name} loss became {value:g} in {where}. Look for extreme "
+                "values or a column of another scale in the input, or lower the learning rate."
             )
-    for group in groups:
+    for group, norm in zip(groups, norms, strict=True):
+        if norm > group["max_norm"]:
+            nn.utils.clip_grads_with_norm_(group["params"], group["max_norm"], torch.tensor(norm))
         group["lr"] = group["peak"] * factor
     for optimizer in objective.optimizers:
         optimizer.step()

@@ -1,6 +1,7 @@
 """The contract of `AncestryDDVI` for each variant of prior, posterior and objective."""
 
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import adjusted_rand_score
 
 from ancestryvi import AncestryDDVI
+from ancestryvi.estimators.recipe import Recipe
 from ancestryvi.models.priors import KernelPrior, MixturePrior, Prior, kernel_prior
 from ancestryvi.models.shapes import Pinwheel
 from ancestryvi.training import reference
@@ -337,6 +339,19 @@ def test_phases_and_their_epochs(X, variant, phases, n_epochs):
     assert ("sleep/loss" in last) == (VARIANTS[variant].get("sleep", "full") == "full")
     assert ("wake/diffusion" in last) == (VARIANTS[variant].get("sleep") == "latent")
     assert ("wake/log_class" in last) == (variant not in ("pinwheel", "clusters of the prior"))
+
+
+@pytest.mark.parametrize("n_samples", [100, 2504, 10_000])
+def test_training_costs_the_same_whatever_the_cohort(n_samples):
+    """600 batches but for what rounding to epochs leaves; a fixed prior has more to learn."""
+    n_batches = -(-n_samples // 256)
+    given = {field.name for field in fields(Recipe)}
+    parameters = {k: v for k, v in AncestryDDVI().get_params().items() if k in given}
+    recipe = Recipe(method="ddvi", **parameters)
+    settled = sum(recipe.epochs(n_samples, settled=True).values())
+    assert settled * n_batches == pytest.approx(600, abs=2 * n_batches)
+    fixed = sum(recipe.epochs(n_samples, settled=False).values())
+    assert fixed * n_batches == pytest.approx(max(750, 45 * n_batches), abs=2 * n_batches)
 
 
 def test_more_sleep_steps_are_other_steps(fits):

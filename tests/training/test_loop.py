@@ -346,6 +346,30 @@ def test_history_is_appended_to(x):
     assert history.phases == ["earlier", "later", "later"]
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_gradient_is_taken_of_what_is_held(x, fails):
+    """While the phase runs; afterwards, and after an error, it can be trained again."""
+    a, b, fixed = parameter(0.0), parameter(2.0), parameter(1.0).requires_grad_(False)
+    seen = []
+
+    def loss(batch, done):
+        seen.append((a.requires_grad, b.requires_grad, fixed.requires_grad))
+        value = (a - b * fixed).square().sum()
+        return {"loss": value / 0.0 if fails else value}
+
+    phase = Phase("rest", 3, [Objective("wake", loss, [adam([a], 0.1)])], held=[b, fixed])
+    if fails:
+        with pytest.raises(TrainingError):
+            run(phase, x)
+    else:
+        run(phase, x)
+        assert a.item() > 0.1
+    assert set(seen) == {(True, False, False)}
+    assert b.item() == 2.0
+    assert b.grad is None
+    assert (a.requires_grad, b.requires_grad, fixed.requires_grad) == (True, True, False)
+
+
 def test_progress_advances_once_an_epoch(x):
     a = parameter(0.0)
     objective = Objective("wake", lambda batch, done: {"loss": a.square().sum()}, [adam([a], 0.1)])
