@@ -277,13 +277,13 @@ def main() -> None:
             }
         )
     projected = []
-    for name in ("human-2500", "unequal", "many", "admixed"):
+    for name in ("human-2500", "human-10000", "unequal", "many", "admixed"):
         if name not in options.cohorts:
             continue
         cohort = load(name, options.data, work)
         runs = [
             ledger.once(partial(held_out, cohort, seed), cohort=name, method="held out", seed=seed)
-            for seed in range(options.seeds)
+            for seed in range(min(options.seeds, LARGE.get(name, options.seeds)))
         ]
         projected.append(
             {

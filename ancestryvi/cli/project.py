@@ -182,6 +182,5 @@ def _account_for_calls(
     if few:
         notes.add(
             f"{n_few} samples have calls at less than {smallest:g} of these variants, so that "
-            "they are placed nearer the middle, by what is known. Probability and spread do not "
-            f"count what is not: {few}."
+            f"they are placed nearer the middle, with a larger spread: {few}."
         )

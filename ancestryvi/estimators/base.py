@@ -23,8 +23,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ancestryvi.estimators.fitted import Fitted, Projection
 from ancestryvi.estimators.labels import encode_labels
+from ancestryvi.genotypes.alleles import VariantMatch
 from ancestryvi.preprocess import GenotypePCA
 from ancestryvi.preprocess.inputs import as_genotypes, as_matrix, is_path, kind_of_input
+from ancestryvi.preprocess.unseen import Unseen
 
 
 def _where(ability: str) -> Callable[[Any], bool]:
@@ -80,7 +82,7 @@ class AncestryEstimator(
             If there are fewer samples than clusters; as many clusters as samples are fitted then.
         """
         self._check_parameters()
-        features = self._fit_features(as_genotypes(X) if is_path(X) else X)
+        features, unseen = self._fit_features(as_genotypes(X) if is_path(X) else X)
         fitted = np.asarray(~np.isnan(features).any(axis=1))
         if self.pca_ is not None:
             fitted &= self.pca_.fit_samples_
@@ -93,7 +95,7 @@ class AncestryEstimator(
             del self.classes_  # of an earlier fit
         random = check_random_state(self.random_state)
         self._fitted = self._learn(features[fitted], random, codes)
-        return self._read_out(features)
+        return self._read_out(features, unseen)
 
     @property
     @abstractmethod
@@ -146,33 +148,51 @@ class AncestryEstimator(
                 f"{last}. Got {value!r} instead."
             )
 
-    def _fit_features(self, X: Any) -> NDArray[np.float64]:
+    def _fit_features(self, X: Any) -> tuple[NDArray[np.float64], Unseen]:
         """Decide what X is, fit `pca_` if it is genotypes, and return features."""
         self.input_ = self.input if self.input != "auto" else kind_of_input(X)
         if self.input_ == "features":
             self.pca_ = None
-            return validate_data(self, as_matrix(X), dtype=np.float64, ensure_min_samples=2)
+            features = validate_data(self, as_matrix(X), dtype=np.float64, ensure_min_samples=2)
+            return features, Unseen()
         self.pca_ = clone(self.pca) if self.pca is not None else self._default_pca()
         self.pca_.fit(X)
         self.n_features_in_ = self.pca_.n_features_in_
-        return self._features(X)
+        return self._features(X)[:2]
 
     def _default_pca(self) -> GenotypePCA:
         """How genotypes become features by default; on the device of training, if any."""
         return GenotypePCA(device=getattr(self, "device", "auto"))
 
-    def _features(self, X: Any) -> NDArray[np.float64]:
-        """Features of samples of any origin, as the fitted model takes them."""
+    def _features(self, X: Any) -> tuple[NDArray[np.float64], Unseen, VariantMatch | None]:
+        """Features of samples of any origin, as the fitted model takes them, and their doubt."""
         check_is_fitted(self, "input_")
         if self.pca_ is not None:
-            return self.pca_.transform(X)
-        return validate_data(self, as_matrix(X), dtype=np.float64, reset=False)
+            scores, match, unseen = self.pca_.project_with_unseen(X)
+            return scores, unseen, match
+        return validate_data(self, as_matrix(X), dtype=np.float64, reset=False), Unseen(), None
 
-    def _read_out(self, features: NDArray[np.float64]) -> Self:
+    def _probabilities(self, features: NDArray[np.float64], unseen: Unseen) -> NDArray[np.float64]:
+        """Probability of each cluster, mean over the features that a sample may have."""
+        probabilities = self._fitted.probabilities(features)
+        for rows, draws in unseen.draws(features):
+            of_draws = [self._fitted.probabilities(drawn) for drawn in draws]
+            probabilities[rows] = np.mean(of_draws, axis=0)
+        return probabilities
+
+    def _spread(self, features: NDArray[np.float64], unseen: Unseen) -> NDArray[np.float64]:
+        """Spread of the posterior, and of the places of the features that a sample may have."""
+        spread = self._fitted.spread(features)
+        for rows, draws in unseen.draws(features):
+            places = np.stack([self._fitted.place(drawn) for drawn in draws])
+            spread[rows] = np.sqrt(spread[rows] ** 2 + places.var(axis=0).sum(axis=-1))
+        return spread
+
+    def _read_out(self, features: NDArray[np.float64], unseen: Unseen) -> Self:
         """Set the fitted attributes; drop learned clusters that are empty, order them by size."""
-        codes = argmax(self._fitted.probabilities(features))
+        codes = argmax(self._probabilities(features, unseen))
         if self._fitted.learned and not hasattr(self, "classes_"):
-            codes = self._in_order(codes, features)
+            codes = self._in_order(codes, features, unseen)
         self._codes = codes
         self._publish()
         self.embedding_ = self._fitted.place(features)
@@ -182,7 +202,7 @@ class AncestryEstimator(
         return self
 
     def _in_order(
-        self, codes: NDArray[np.int64], features: NDArray[np.float64]
+        self, codes: NDArray[np.int64], features: NDArray[np.float64], unseen: Unseen
     ) -> NDArray[np.int64]:
         """Drop clusters that no sample is in, order the others by size, and renumber the codes."""
         while True:
@@ -193,7 +213,7 @@ class AncestryEstimator(
                 self._fitted = self._fitted.keep_clusters(order)
             if len(order) == n_clusters:
                 return np.append(np.argsort(order), -1)[codes]
-            codes = argmax(self._fitted.probabilities(features))
+            codes = argmax(self._probabilities(features, unseen))
 
     def _publish(self) -> None:
         """Attributes that follow from what was fitted and the clusters of its samples."""
@@ -227,7 +247,7 @@ class AncestryEstimator(
         embedding : ndarray of shape (n_samples, n_components)
             NaN for samples without any call.
         """
-        features = self._features(X)
+        features, _, _ = self._features(X)
         return self._fitted.place(features)
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float64]:
@@ -262,17 +282,13 @@ class AncestryEstimator(
             If fewer than half of the fitted variants are present.
         """
         check_is_fitted(self)
-        match = None
-        if self.pca_ is None:
-            scores = self._features(X)
-        else:
-            scores, match = self.pca_.project(X)
-        probabilities = self._fitted.probabilities(scores)
+        scores, unseen, match = self._features(X)
+        probabilities = self._probabilities(scores, unseen)
         return Projection(
             self._fitted.place(scores),
             probabilities,
             argmax(probabilities),
-            self._fitted.spread(scores),
+            self._spread(scores, unseen),
             scores,
             match,
         )
@@ -289,8 +305,8 @@ class AncestryEstimator(
         probabilities : ndarray of shape (n_samples, n_clusters_)
             Rows sum to 1; NaN for samples without any call.
         """
-        features = self._features(X)
-        return self._fitted.probabilities(features)
+        features, unseen, _ = self._features(X)
+        return self._probabilities(features, unseen)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable cluster of each sample, of shape (n_samples,); -1 without any call.
@@ -306,7 +322,7 @@ class AncestryEstimator(
 
         The mean over 32 fixed draws from the posterior (equation 5), per unit volume of X.
         """
-        features = self._features(X)
+        features, _, _ = self._features(X)
         return self._fitted.elbo(features)
 
     @available_if(_where("bound"))
@@ -331,7 +347,7 @@ class AncestryEstimator(
         -------
         draws : ndarray of shape (n_rows, n_samples, n_components)
         """
-        features = self._features(X)
+        features, _, _ = self._features(X)
         return self._fitted.draw_posterior(features, n_samples, _seed(random_state))
 
     # ---------------------------------------------------------------------- the generative model

@@ -12,6 +12,7 @@ from ancestryvi.estimators.base import AncestryEstimator
 from ancestryvi.estimators.fitted import FittedModel
 from ancestryvi.estimators.recipe import Recipe
 from ancestryvi.models.shapes import SHAPES
+from ancestryvi.preprocess.unseen import Unseen
 
 
 class LatentVariableEstimator(AncestryEstimator):
@@ -33,9 +34,9 @@ class LatentVariableEstimator(AncestryEstimator):
         self.n_iter_ = len(self.history_)
         return fitted
 
-    def _read_out(self, features: NDArray[np.float64]) -> Self:
+    def _read_out(self, features: NDArray[np.float64], unseen: Unseen) -> Self:
         """As for every method, on the device of the training; the model then rests on the CPU."""
-        super()._read_out(features)
+        super()._read_out(features, unseen)
         self._fitted = self._fitted.on("cpu")
         return self
 

@@ -29,6 +29,7 @@ from ancestryvi.preprocess.quality import quality_control
 from ancestryvi.preprocess.scaling import patterson_parameters
 from ancestryvi.preprocess.shrinkage import shrinkage
 from ancestryvi.preprocess.spectrum import SpikedModel, n_outstanding
+from ancestryvi.preprocess.unseen import Unseen
 from ancestryvi.preprocess.where import arithmetic
 
 MIN_AUTO_COMPONENTS = 2
@@ -321,6 +322,11 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         OverlapError, InputFormatError
             As `transform`.
         """
+        scores, match, _ = self.project_with_unseen(X)
+        return scores, match
+
+    def project_with_unseen(self, X: Any) -> tuple[NDArray[np.float64], VariantMatch, Unseen]:
+        """As `project`, and how uncertain scores are by what is missing of each sample."""
         check_is_fitted(self)
         source = as_indexed(X)
         if isinstance(X, np.ndarray | pd.DataFrame):
@@ -330,18 +336,22 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 raise InputFormatError(str(error)) from error
         match = align(self.variants_, source, self.kept_variants_)
         fitted = (self.mean_, self.scale_, self.components_, self.fingerprints_)
-        placed = place(source, match, *fitted, self._noise())
+        placed = place(source, match, *fitted, *self._noise())
         scores = placed.scores
         scores[~np.isin(placed.fingerprints, self.fingerprints_)] /= self.shrinkage_
-        return scores, match
+        return scores, match, placed.unseen.over(self.shrinkage_)
 
-    def _noise(self) -> NDArray[np.float64]:
-        """Variance of a scaled variant beside the components, over that of each new score."""
+    def _noise(self) -> tuple[NDArray[np.float64], float]:
+        """Variance of a scaled variant beside the components: over that of each new score, and it.
+
+        Above 0.
+        """
         n_components, n_variants = self.components_.shape
         total = self.explained_variance_[0] / self.explained_variance_ratio_[0]
         rest = (total - self.explained_variance_.sum()) / max(1, n_variants - n_components)
-        ratio = rest / (self.explained_variance_ * self.shrinkage_**2)
-        return np.maximum(ratio, MIN_SHARE)
+        of_new = self.explained_variance_ * self.shrinkage_**2
+        rest = max(rest, MIN_SHARE * float(of_new.max()))
+        return rest / of_new, rest
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

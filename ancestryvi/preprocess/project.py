@@ -17,6 +17,7 @@ from ancestryvi.genotypes.source import IndexedDosages
 from ancestryvi.preprocess.fingerprints import fingerprints, hash_weights
 from ancestryvi.preprocess.passes import BLOCK_BYTES, add, map_reduce, variant_blocks
 from ancestryvi.preprocess.scaling import patterson_scale
+from ancestryvi.preprocess.unseen import Unseen
 
 MIN_OVERLAP = 0.5
 """Smallest share of a model's variants that new genotypes must have. Below it, scores rest on a
@@ -77,10 +78,13 @@ class Placement:
         NaN for a sample without any call at the variants present.
     fingerprints : ndarray of shape (n_samples,), uint64
         See `fingerprints`.
+    unseen : Unseen
+        How uncertain the scores are, of samples that much is missing of.
     """
 
     scores: NDArray[np.float64]
     fingerprints: NDArray[np.uint64]
+    unseen: Unseen
 
 
 def place(
@@ -91,6 +95,7 @@ def place(
     components: NDArray[np.float32],
     fitted: NDArray[np.uint64],
     noise: NDArray[np.float64],
+    variance: float,
 ) -> Placement:
     """The scores V'z to expect of each sample, given those of its scaled dosages z that are known.
 
@@ -115,6 +120,8 @@ def place(
         Fingerprints of the fitted samples.
     noise : ndarray of shape (n_components,)
         s / v, above 0.
+    variance : float
+        s.
 
     Returns
     -------
@@ -138,9 +145,11 @@ def place(
     present = components[:, here].astype(np.float64)
     normal = present @ present.T
     gappy = np.flatnonzero((called < here.sum()) & (called > 0) & ~np.isin(known_by, fitted))
+    unseen = Unseen()
     if present.shape[1] < components.shape[1]:
-        complete = np.setdiff1d(np.arange(n_samples), gappy)
+        complete = np.setdiff1d(np.flatnonzero(called), gappy)
         scores[complete] = _expected(scores[complete], normal, noise)
+        unseen = Unseen.of_loadings(complete, normal[None], noise, variance)
     if len(gappy):
         absent = map_reduce(
             _Gaps(match, components, gappy), source, blocks, add, name="missing calls"
@@ -153,8 +162,9 @@ def place(
             seen[:, *upper] -= absent[start : start + step]
             seen[:, *upper[::-1]] = seen[:, *upper]
             scores[rows] = _expected(scores[rows], seen, noise)
+            unseen = unseen.with_more(Unseen.of_loadings(rows, seen, noise, variance))
     scores[called == 0] = np.nan
-    return Placement(scores, known_by)
+    return Placement(scores, known_by, unseen)
 
 
 def _expected(

@@ -99,7 +99,9 @@ def test_samples_of_few_calls_are_named_and_placed(project, cohort, embedded, tm
     placed, stderr = project(cohort.with_calls(calls).vcf(tmp_path / "poor.vcf"))
     assert placed[MAP].notna().all(axis=None)
     assert "Note: 2 samples have calls at less than 0.9 of these variants" in stderr
-    assert "do not count what is not: A02, B01." in stderr
+    assert "nearer the middle, with a larger spread: A02, B01." in stderr
+    whole = pd.read_csv(embedded.out / "embedding.tsv", sep="\t")
+    assert (placed["spread"] > whole["spread"])[[2, 11]].all()
     qc = pd.read_csv(tmp_path / "placed" / "qc.tsv", sep="\t").set_index("step")
     assert qc.loc["sample call rate", ["before", "dropped", "kept"]].tolist() == [40, 0, 40]
     assert qc.loc["sample call rate", "detail"].endswith("placed as well: A02, B01")

@@ -134,6 +134,31 @@ def test_project_says_what_the_other_methods_say(of_genotypes, genotypes, quick,
     assert placed.match is None
 
 
+def test_what_is_missing_of_a_sample_makes_it_less_certain(of_genotypes, genotypes):
+    """Means over scores that it may have; its neighbours in the file stay as they are."""
+    whole = of_genotypes.project(genotypes)
+    calls = genotypes.dosages.copy()
+    calls[3, np.random.default_rng(0).random(genotypes.n_variants) < 0.9] = -1
+    gappy = Genotypes(calls, genotypes.samples, genotypes.variants)
+    placed = of_genotypes.project(gappy)
+    scores, _, unseen = of_genotypes.pca_.project_with_unseen(gappy)
+    ((rows, draws),) = unseen.draws(scores)
+    assert rows.tolist() == [3]
+    module = of_genotypes._fitted
+    expected = np.mean([module.probabilities(drawn) for drawn in draws], axis=0)
+    assert_allclose(placed.probabilities[rows], expected)
+    apart = np.var([module.place(drawn) for drawn in draws], axis=0).sum()
+    own = module.spread(scores)[rows]
+    assert_allclose(placed.spread[rows], np.sqrt(own**2 + apart))
+    assert placed.spread[3] > own
+    assert_array_equal(of_genotypes.predict_proba(gappy), placed.probabilities)
+    assert_array_equal(of_genotypes.predict(gappy), placed.labels)
+    assert_array_equal(of_genotypes.transform(gappy), placed.embedding)
+    others = np.arange(genotypes.n_samples) != 3
+    for name in ("embedding", "probabilities", "spread", "labels"):
+        assert_allclose(getattr(placed, name)[others], getattr(whole, name)[others], atol=1e-9)
+
+
 # ------------------------------------------------------------------------------- few samples
 
 

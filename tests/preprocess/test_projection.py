@@ -265,12 +265,12 @@ def test_the_function_alone_solves_for_each_sample(model, newcomers):
     nobody = np.zeros(0, np.uint64)
     present = match.index >= 0
     noise = model._noise()
-    placed = place(newcomers, match, *fitted, nobody, noise)
+    placed = place(newcomers, match, *fitted, nobody, *noise)
     np.testing.assert_allclose(
         placed.scores, expected(model, newcomers.dosages, present), atol=1e-4
     )
     # as if they had been fitted
-    known = place(newcomers, match, *fitted, placed.fingerprints, noise)
+    known = place(newcomers, match, *fitted, placed.fingerprints, *noise)
     solution = expected(model, newcomers.dosages, present, as_mean=True)
     np.testing.assert_allclose(known.scores, solution, atol=1e-4)
 
