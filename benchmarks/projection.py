@@ -103,8 +103,7 @@ def main() -> None:
         + markdown([{f"PC{k + 1}": spread(values, 2) for k, values in enumerate(by_pc)}])
         + "\nThe same samples with calls masked at random: share whose cluster is the one that all "
         "calls give, mean probability of the cluster, distance from the place that all calls give, "
-        "and the spread that is stated:\n\n"
-        + markdown(by_share)
+        "and the spread that is stated:\n\n" + markdown(by_share)
     )
     write("projection", text)
 

@@ -180,8 +180,8 @@ filter_options = [
     click.option(
         "--samples",
         type=click.Path(),
-        help="Read only the samples listed in this file, one id a line; they keep the order of the "
-        "genotypes.",
+        help="Read only the samples listed in this file, one id a line or the FID and IID of "
+        "plink --keep; they keep the order of the genotypes.",
     ),
     click.option(
         "--variants",

@@ -120,7 +120,6 @@ class AncestryAutoencoder(LatentVariableEstimator):
         self._check_choice("method", tuple(name for name in SYSTEMS if name != "ddvi"))
         for name in ("n_clusters", "n_components"):
             self._check_range(name, Integral, 1)
-        if self.beta != "auto":
-            self._check_range("beta", Real, 0)
+        self._check_range("beta", Real, 0, auto=True)
         self._check_range("alpha", Real, 0)
         self._check_training()

@@ -128,11 +128,14 @@ class AncestryEstimator(
     ) -> Fitted:
         """Fit to features without gaps; `labels` are class indices, -1 where there is none."""
 
-    def _check_range(self, name: str, kind: Any, least: int) -> None:
-        """Raise ValueError if a parameter is no number of this kind, or too small."""
+    def _check_range(self, name: str, kind: Any, least: int, *, auto: bool = False) -> None:
+        """Raise ValueError if a parameter is no number of this kind, nor "auto", or too small."""
         value = getattr(self, name)
+        if auto and isinstance(value, str) and value == "auto":
+            return
         if not isinstance(value, kind) or isinstance(value, bool) or not value >= least:
             noun = "an int" if kind is Integral else "a number"
+            noun = f"'auto' or {noun}" if auto else noun
             raise ValueError(
                 f"The {name!r} parameter of {type(self).__name__} must be {noun} of at least "
                 f"{least}. Got {value!r} instead."

@@ -220,8 +220,7 @@ class AncestryDDVI(LatentVariableEstimator):
         return self._follow(recipe, features, random, labels)
 
     def _check_parameters(self) -> None:
-        if self.n_clusters != "auto":
-            self._check_range("n_clusters", Integral, 1)
+        self._check_range("n_clusters", Integral, 1, auto=True)
         for name in ("n_components", "n_diffusion_steps", "n_sleep_steps"):
             self._check_range(name, Integral, 1)
         for name in ("beta_reg", "beta_diff", "beta_neighbors", "beta_layout", "alpha"):

@@ -43,15 +43,7 @@ class LatentVariableEstimator(AncestryEstimator):
     def _check_training(self) -> None:
         """Raise ValueError for the first parameter of training out of range."""
         self._check_range("batch_size", Integral, 1)
-        if self.n_epochs != "auto" and not (
-            isinstance(self.n_epochs, Integral)
-            and not isinstance(self.n_epochs, bool)
-            and self.n_epochs >= 1
-        ):
-            raise ValueError(
-                f"The 'n_epochs' parameter of {type(self).__name__} must be 'auto' or an int of at "
-                f"least 1. Got {self.n_epochs!r} instead."
-            )
+        self._check_range("n_epochs", Integral, 1, auto=True)
         if not callable(self.prior):
             self._check_choice("prior", ("auto", "mixture", "normal", *SHAPES))
         self._check_choice("clustering", ("auto", "mixture", "latent_class"))

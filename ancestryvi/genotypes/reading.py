@@ -91,8 +91,8 @@ def open_source(
         and inclusive, or in one of several. Names of contigs are compared as they are: ``chr1`` is
         not ``1``.
     samples : path or sequence of str, optional
-        Keep these samples, a list or a file with one id a line. Their order stays that of the
-        genotypes, as with ``plink --keep``.
+        Keep these samples: a list, or a file with one id a line or the FID and IID of ``plink
+        --keep``. Their order stays that of the genotypes.
     variants : path or sequence of str, optional
         Keep these variants, a list or a file with one a line: an id, ``contig:position`` or
         ``contig:position:ref:alt``. Those that are not met are counted in a warning.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -241,13 +241,23 @@ def restrict(
 
 def _sample_rows(source: GenotypeSource, ids: Sequence[str], where: str) -> NDArray[np.intp]:
     """Find the samples; their order stays that of the source, as with plink --keep."""
-    unknown = sorted(set(ids) - set(source.sample_ids))
+    known = set(source.sample_ids)
+    wanted = {_sample_id(entry, known) for entry in ids if entry in known or entry[:1] != "#"}
+    unknown = sorted(wanted - known)
     if unknown:
         raise SampleError(
             f"{len(unknown)} of the samples in {where} are not in {source.paths[0]}: "
             f"{_some(unknown)}; give one id a line, such as {source.sample_ids[0]}"
         )
-    return np.flatnonzero(np.isin(source.sample_ids, list(ids)))
+    return np.flatnonzero(np.isin(source.sample_ids, list(wanted)))
+
+
+def _sample_id(entry: str, known: Container[str]) -> str:
+    """The id that an entry stands for: itself, or in two columns the family's and its own."""
+    fields = entry.split()
+    if entry not in known and len(fields) == 2:
+        return next((name for name in (fields[1], "_".join(fields)) if name in known), entry)
+    return entry
 
 
 class SelectedSource:

@@ -1,11 +1,13 @@
 """Filters for reading, against a loop over the whole; the same from every format."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from ancestryvi.exceptions import InputFormatError, NoVariantsError, SampleError
 from ancestryvi.genotypes import open_source, read_genotypes, write_genotypes
-from ancestryvi.genotypes.selection import Region, SelectedIndexed
+from ancestryvi.genotypes.selection import Region, SelectedIndexed, _sample_rows
 
 SAMPLES = "abcdefg"
 SUFFIXES = [".vcf", ".bed", ".pgen", ".vcz", ".h5ad"]
@@ -63,6 +65,22 @@ def test_samples_keep_the_order_of_the_file(cohort, tmp_path):
     listed = tmp_path / "keep.txt"
     listed.write_text("\ufefff\r\n\n b\n", encoding="utf-8")
     check(read_genotypes(path, samples=listed), whole, [1, 5], range(43))
+
+
+@pytest.mark.parametrize("text", ["fam\tb\nfam f\n", "#FID\tIID\nfam\tb\nx\tf\n", "#IID\nf\nb\n"])
+def test_samples_may_be_listed_as_for_plink(cohort, tmp_path, text):
+    path, whole = cohort
+    listed = tmp_path / "keep.txt"
+    listed.write_text(text)
+    check(read_genotypes(path, samples=listed), whole, [1, 5], range(43))
+
+
+def test_families_whose_members_are_numbered_alike():
+    whole = SimpleNamespace(sample_ids=["A_1", "B_1", "1 2", "#3"], paths=["file"])
+    for entries, rows in ((["B 1"], [1]), (["1 2", "#3"], [2, 3]), (["# a note", "A\t1"], [0])):
+        assert _sample_rows(whole, entries, "the list").tolist() == rows
+    with pytest.raises(SampleError, match="C 1"):
+        _sample_rows(whole, ["C 1"], "the list")
 
 
 def test_variants_by_any_name(cohort, tmp_path):
