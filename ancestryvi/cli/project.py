@@ -182,5 +182,5 @@ def _account_for_calls(
     if few:
         notes.add(
             f"{n_few} samples have calls at less than {smallest:g} of these variants, so that "
-            f"they are placed nearer the middle, with a larger spread: {few}."
+            f"they are placed by what is known, nearer the middle the less that is: {few}."
         )

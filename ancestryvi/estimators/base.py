@@ -161,34 +161,46 @@ class AncestryEstimator(
         self.pca_ = clone(self.pca) if self.pca is not None else self._default_pca()
         self.pca_.fit(X)
         self.n_features_in_ = self.pca_.n_features_in_
-        return self._features(X)[:2]
+        return self._with_unseen(X)[:2]
 
     def _default_pca(self) -> GenotypePCA:
         """How genotypes become features by default; on the device of training, if any."""
         return GenotypePCA(device=getattr(self, "device", "auto"))
 
-    def _features(self, X: Any) -> tuple[NDArray[np.float64], Unseen, VariantMatch | None]:
-        """Features of samples of any origin, as the fitted model takes them, and their doubt."""
+    def _features(self, X: Any) -> NDArray[np.float64]:
+        """Features of samples of any origin, as the fitted model takes them."""
         check_is_fitted(self, "input_")
         if self.pca_ is not None:
-            scores, match, unseen = self.pca_.project_with_unseen(X)
-            return scores, unseen, match
-        return validate_data(self, as_matrix(X), dtype=np.float64, reset=False), Unseen(), None
+            return self.pca_.transform(X)
+        return validate_data(self, as_matrix(X), dtype=np.float64, reset=False)
+
+    def _with_unseen(self, X: Any) -> tuple[NDArray[np.float64], Unseen, VariantMatch | None]:
+        """Features, how uncertain they are by what is missing, and how variants matched."""
+        check_is_fitted(self, "input_")
+        if self.pca_ is None:
+            return self._features(X), Unseen(), None
+        scores, match, unseen = self.pca_.project_with_unseen(X)
+        return scores, unseen, match
 
     def _probabilities(self, features: NDArray[np.float64], unseen: Unseen) -> NDArray[np.float64]:
         """Probability of each cluster, mean over the features that a sample may have."""
         probabilities = self._fitted.probabilities(features)
         for rows, draws in unseen.draws(features):
-            of_draws = [self._fitted.probabilities(drawn) for drawn in draws]
-            probabilities[rows] = np.mean(of_draws, axis=0)
+            of_draws = self._fitted.probabilities(draws.reshape(-1, draws.shape[-1]))
+            probabilities[rows] = of_draws.reshape(*draws.shape[:2], -1).mean(axis=0)
         return probabilities
 
-    def _spread(self, features: NDArray[np.float64], unseen: Unseen) -> NDArray[np.float64]:
-        """Spread of the posterior, and of the places of the features that a sample may have."""
+    def _spread(
+        self, features: NDArray[np.float64], places: NDArray[np.float64], unseen: Unseen
+    ) -> NDArray[np.float64]:
+        """How far from its place a sample may be: by the posterior, and by what is missing."""
         spread = self._fitted.spread(features)
+        if np.isnan(spread).all():  # a method that cannot say
+            return spread
         for rows, draws in unseen.draws(features):
-            places = np.stack([self._fitted.place(drawn) for drawn in draws])
-            spread[rows] = np.sqrt(spread[rows] ** 2 + places.var(axis=0).sum(axis=-1))
+            of_draws = self._fitted.place(draws.reshape(-1, draws.shape[-1]))
+            off = of_draws.reshape(*draws.shape[:2], -1) - places[rows]
+            spread[rows] = np.sqrt(spread[rows] ** 2 + np.square(off).sum(axis=-1).mean(axis=0))
         return spread
 
     def _read_out(self, features: NDArray[np.float64], unseen: Unseen) -> Self:
@@ -250,7 +262,7 @@ class AncestryEstimator(
         embedding : ndarray of shape (n_samples, n_components)
             NaN for samples without any call.
         """
-        features, _, _ = self._features(X)
+        features = self._features(X)
         return self._fitted.place(features)
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float64]:
@@ -285,13 +297,14 @@ class AncestryEstimator(
             If fewer than half of the fitted variants are present.
         """
         check_is_fitted(self)
-        scores, unseen, match = self._features(X)
+        scores, unseen, match = self._with_unseen(X)
+        places = self._fitted.place(scores)
         probabilities = self._probabilities(scores, unseen)
         return Projection(
-            self._fitted.place(scores),
+            places,
             probabilities,
             argmax(probabilities),
-            self._spread(scores, unseen),
+            self._spread(scores, places, unseen),
             scores,
             match,
         )
@@ -308,7 +321,7 @@ class AncestryEstimator(
         probabilities : ndarray of shape (n_samples, n_clusters_)
             Rows sum to 1; NaN for samples without any call.
         """
-        features, unseen, _ = self._features(X)
+        features, unseen, _ = self._with_unseen(X)
         return self._probabilities(features, unseen)
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -323,9 +336,10 @@ class AncestryEstimator(
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """ELBO of each sample: a lower bound of its log density, in nats, of shape (n_samples,).
 
-        The mean over 32 fixed draws from the posterior (equation 5), per unit volume of X.
+        The mean over 32 fixed draws from the posterior (equation 5), per unit volume of X. Where
+        calls are missing, that of the scores to expect.
         """
-        features, _, _ = self._features(X)
+        features = self._features(X)
         return self._fitted.elbo(features)
 
     @available_if(_where("bound"))
@@ -337,7 +351,9 @@ class AncestryEstimator(
     def posterior_samples(
         self, X: Any, n_samples: int = 100, random_state: Any = None
     ) -> NDArray[np.float64]:
-        """Draws from q(z | x): where on the map each sample could be.
+        """Draws from q(z | x): where on the map each sample could be, given its features.
+
+        Where calls are missing these are the scores to expect; `project` counts what is missing.
 
         Parameters
         ----------
@@ -350,7 +366,7 @@ class AncestryEstimator(
         -------
         draws : ndarray of shape (n_rows, n_samples, n_components)
         """
-        features, _, _ = self._features(X)
+        features = self._features(X)
         return self._fitted.draw_posterior(features, n_samples, _seed(random_state))
 
     # ---------------------------------------------------------------------- the generative model

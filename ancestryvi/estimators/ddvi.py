@@ -73,8 +73,9 @@ class AncestryDDVI(LatentVariableEstimator):
         objective, and labels, are not for it.
     n_epochs : int or "auto", default="auto"
         Passes over the samples, or over a new random choice of 65,536 each where there are more;
-        all phases together. "auto" makes 600 batches in all; without a warm start, or under a
-        fixed prior, it is 45, changed where needed so that there are 750 to 2,000 batches.
+        all phases together. "auto" makes 600 batches in all, and up to 1,300 beyond 20,000 samples;
+        without a warm start, or under a fixed prior, it is 45, changed where needed so that there
+        are 750 to 2,000 batches.
     batch_size : int, default=256
         Samples per step.
     input : {"auto", "genotypes", "features"}, default="auto"
@@ -109,7 +110,7 @@ class AncestryDDVI(LatentVariableEstimator):
     n_clusters_ : int
         Number of parts of the prior; of those learned, the ones that own a sample.
     elbo_ : float
-        Mean of ``score_samples`` over the training samples, at most 10,000 of them evenly chosen,
+        Mean of ``score_samples`` over the training samples, at most 5,000 of them evenly chosen,
         in nats.
     history_ : History
         Every term of every objective, per epoch.

@@ -248,7 +248,8 @@ class Projection:
     labels : ndarray of shape (n_samples,)
         Index of the most probable cluster; -1 for samples without any call.
     spread : ndarray of shape (n_samples,)
-        Root mean square distance of 32 posterior draws from their mean, in units of the map.
+        Root mean square distance of 32 posterior draws from their mean, in units of the map. Where
+        much is missing of a sample, also that of the places of the scores that it may have.
     scores : ndarray of shape (n_samples, n_pcs)
         The PC scores that they were placed by.
     match : VariantMatch or None

@@ -27,6 +27,9 @@ than these, so that the search stays affordable."""
 MIN_VARIANCE = 1e-4
 """Added to the variance of every component that a mixture starts from, in units of the map."""
 
+N_DRAWS = 4
+"""Draws from the belief of each sample that offsets and noise start from."""
+
 SMALLEST_NOISE = 0.05
 """Least starting standard deviation of p(x | z), in units of the features' overall one."""
 
@@ -51,7 +54,8 @@ def start_clusters(
     one fitted to the latents. A prior
     that is to be learned gets one component for each, with the mean and covariance of its samples,
     widened by the spread of their beliefs. Classes get q(c | x) from the discriminant or the
-    mixture, and as offset what the decoder leaves of their samples; what both leave is the noise.
+    mixture, and as offset what the decoder leaves of their samples, their beliefs considered; the
+    noise of p(x | z, c) is no more than what both leave.
     With `match_parts`, each label gets the part of a fixed prior where most of its samples are.
     """
     features = as_array(x)
@@ -86,15 +90,19 @@ def start_clusters(
         model.prior = component_prior(sizes, share, latents, spread).to(x.device)
     if isinstance(model, LatentClassModel):
         with torch.no_grad():
-            left = features - as_array(model.decoder(mean))
             head = model.posterior.class_head
             head.weight.copy_(torch.as_tensor(np.concatenate([weights, squared]).T))
             head.bias.copy_(torch.as_tensor(bias))
+            left, square = np.zeros_like(features), np.zeros(features.shape[1])
+            for _ in range(N_DRAWS):
+                noise = torch.as_tensor(random.normal(size=tuple(mean.shape))).to(mean)
+                of_draw = features - as_array(model.decoder(mean + scale * noise))
+                left += of_draw / N_DRAWS
+                square += (of_draw**2).mean(axis=0) / N_DRAWS
             offsets = share.T @ left
-            variance = (left**2).mean(axis=0) - sizes / len(x) @ offsets**2
+            variance = np.maximum(square - sizes / len(x) @ offsets**2, SMALLEST_NOISE**2)
             model.offsets.copy_(torch.as_tensor(offsets))
-            least = np.maximum(variance, SMALLEST_NOISE**2)
-            model.log_noise.copy_(torch.as_tensor(0.5 * np.log(least)))
+            model.log_noise.clamp_(max=torch.as_tensor(0.5 * np.log(variance)).to(x))
 
 
 def component_prior(

@@ -242,7 +242,9 @@ def restrict(
 def _sample_rows(source: GenotypeSource, ids: Sequence[str], where: str) -> NDArray[np.intp]:
     """Find the samples; their order stays that of the source, as with plink --keep."""
     known = set(source.sample_ids)
-    wanted = {_sample_id(entry, known) for entry in ids if entry in known or entry[:1] != "#"}
+    if ids and ids[0] not in known and ids[0].split()[:1] in (["#FID"], ["#IID"]):
+        ids = ids[1:]  # the header of PLINK 2
+    wanted = {_sample_id(entry, known) for entry in ids}
     unknown = sorted(wanted - known)
     if unknown:
         raise SampleError(
@@ -253,11 +255,11 @@ def _sample_rows(source: GenotypeSource, ids: Sequence[str], where: str) -> NDAr
 
 
 def _sample_id(entry: str, known: Container[str]) -> str:
-    """The id that an entry stands for: itself, or in two columns the family's and its own."""
+    """The id that an entry stands for: itself, or in columns the family's and the sample's own."""
     fields = entry.split()
-    if entry not in known and len(fields) == 2:
-        return next((name for name in (fields[1], "_".join(fields)) if name in known), entry)
-    return entry
+    if entry in known or len(fields) < 2:
+        return entry
+    return next((name for name in ("_".join(fields[:2]), fields[1]) if name in known), entry)
 
 
 class SelectedSource:

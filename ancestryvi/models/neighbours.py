@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 WIDTH = 0.05
 """Distance on the map at which the similarity of two samples is one half, in units in which the
@@ -61,6 +62,7 @@ class _TotalSimilarity(torch.autograd.Function):
         return similarity.sum(-1)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         places, others, similarity = ctx.saved_tensors
         push = similarity.square().mul_(-2.0 * gradients[0].unsqueeze(-1))

@@ -95,7 +95,7 @@ def place(
     components: NDArray[np.float32],
     fitted: NDArray[np.uint64],
     noise: NDArray[np.float64],
-    variance: float,
+    variance: float | None = None,
 ) -> Placement:
     """The scores V'z to expect of each sample, given those of its scaled dosages z that are known.
 
@@ -120,8 +120,8 @@ def place(
         Fingerprints of the fitted samples.
     noise : ndarray of shape (n_components,)
         s / v, above 0.
-    variance : float
-        s.
+    variance : float, optional
+        s; without it the uncertainty of scores is not worked out.
 
     Returns
     -------
@@ -144,12 +144,14 @@ def place(
     here = match.index >= 0
     present = components[:, here].astype(np.float64)
     normal = present @ present.T
-    gappy = np.flatnonzero((called < here.sum()) & (called > 0) & ~np.isin(known_by, fitted))
+    new = (called > 0) & ~np.isin(known_by, fitted)
+    gappy = np.flatnonzero(new & (called < here.sum()))
     unseen = Unseen()
     if present.shape[1] < components.shape[1]:
-        complete = np.setdiff1d(np.flatnonzero(called), gappy)
+        complete = np.flatnonzero(new & (called == here.sum()))
         scores[complete] = _expected(scores[complete], normal, noise)
-        unseen = Unseen.of_loadings(complete, normal[None], noise, variance)
+        if variance is not None:
+            unseen = Unseen.of_loadings(complete, normal[None], noise, variance)
     if len(gappy):
         absent = map_reduce(
             _Gaps(match, components, gappy), source, blocks, add, name="missing calls"
@@ -162,7 +164,8 @@ def place(
             seen[:, *upper] -= absent[start : start + step]
             seen[:, *upper[::-1]] = seen[:, *upper]
             scores[rows] = _expected(scores[rows], seen, noise)
-            unseen = unseen.with_more(Unseen.of_loadings(rows, seen, noise, variance))
+            if variance is not None:
+                unseen = unseen.with_more(Unseen.of_loadings(rows, seen, noise, variance))
     scores[called == 0] = np.nan
     return Placement(scores, known_by, unseen)
 

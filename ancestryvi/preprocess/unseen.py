@@ -15,12 +15,9 @@ NOTICEABLE = 0.05
 """Share of the squared loadings of a component that is unseen from which on it counts. With less,
 the standard deviation of a score by its noise is hardly a fortieth larger."""
 
-N_DRAWS = 16
+N_DRAWS = 64
 """Scores that are drawn for a sample; the same noise for all, so that a sample's do not depend on
 the others. The second half mirrors the first."""
-
-JITTER = 1e-5
-"""Added to the variances, in units of the noise: rounding may leave a variance of 0 below it."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class Unseen:
     Parameters
     ----------
     groups : sequence of tuple of two ndarrays
-        Rows, of shape (n_rows,), and lower triangular factors L with covariances L L', of shape
+        Rows, of shape (n_rows,), and factors L of covariances L L', of shape
         (n_rows or 1, n_components, n_components); one factor is that of all its rows.
     """
 
@@ -63,13 +60,14 @@ class Unseen:
         """
         unknown = np.eye(seen.shape[-1]) - seen
         noticeable = np.diagonal(unknown, axis1=1, axis2=2).max(axis=1) > NOTICEABLE
-        if not noticeable.any():
+        if not len(rows) or not noticeable.any():
             return cls()
         seen, unknown = seen[noticeable], unknown[noticeable]
         spread = unknown @ np.linalg.solve(seen + np.diag(noise), unknown) + unknown
-        spread += JITTER * np.eye(seen.shape[-1])
-        factors = np.linalg.cholesky(variance * spread).astype(np.float32)
-        return cls([(rows if len(noticeable) == 1 else rows[noticeable], factors)])
+        squares, axes = np.linalg.eigh(spread)
+        factors = axes * np.sqrt(variance * squares.clip(min=0.0))[:, None, :]
+        own = rows if len(noticeable) == 1 else rows[noticeable]
+        return cls([(own, factors.astype(np.float32))])
 
     def with_more(self, other: Unseen) -> Self:
         """This and what is known of other samples."""
@@ -88,14 +86,16 @@ class Unseen:
         Parameters
         ----------
         scores : ndarray of shape (n_samples, n_components)
-            Those to expect, of all samples; the draws of a sample have them as their mean.
+            Those to expect, of all samples. They are the mean of the draws of a sample, whose
+            covariance is exact as well for up to half as many components as there are draws.
         """
-        half = np.random.RandomState(0).normal(size=(N_DRAWS // 2, scores.shape[1]))
-        half /= np.sqrt(np.square(half).mean(axis=0))
-        noise = np.concatenate([half, -half])
-        step = max(1, BLOCK_BYTES // (8 * noise.size))
+        noise = np.random.RandomState(0).normal(size=(N_DRAWS // 2, scores.shape[1]))
+        left, _, right = np.linalg.svd(noise, full_matrices=False)
+        half = np.sqrt(max(noise.shape)) * left @ right
+        both = np.concatenate([half, -half])
+        step = max(1, BLOCK_BYTES // (8 * both.size))
         for rows, factors in self.groups:
             for start in range(0, len(rows), step):
                 some = rows[start : start + step]
                 own = factors if len(factors) == 1 else factors[start : start + step]
-                yield some, scores[some] + np.einsum("nij,dj->dni", own, noise)
+                yield some, scores[some] + np.einsum("nij,dj->dni", own, both)

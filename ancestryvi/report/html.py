@@ -337,7 +337,8 @@ def _uncertainty_paragraph(content: ReportContent) -> list[str]:
     if "spread" in content.table and content.table["spread"].notna().any():
         sentences.append(
             "Spread is how far from its place on the map a sample could be, in the units of the "
-            "axes: the root mean square distance of draws from its posterior from their mean."
+            "axes: the root mean square distance of draws from its posterior from their mean, and "
+            "of places that it may have if many calls are missing."
         )
     if "entropy" in content.table and not content.voted:
         guess = "log K is a guess among all K clusters"

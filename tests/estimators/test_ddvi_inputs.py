@@ -147,7 +147,7 @@ def test_what_is_missing_of_a_sample_makes_it_less_certain(of_genotypes, genotyp
     module = of_genotypes._fitted
     expected = np.mean([module.probabilities(drawn) for drawn in draws], axis=0)
     assert_allclose(placed.probabilities[rows], expected)
-    apart = np.var([module.place(drawn) for drawn in draws], axis=0).sum()
+    apart = np.mean([np.square(module.place(d) - placed.embedding[rows]).sum() for d in draws])
     own = module.spread(scores)[rows]
     assert_allclose(placed.spread[rows], np.sqrt(own**2 + apart))
     assert placed.spread[3] > own

@@ -51,21 +51,18 @@ def scaled(model, dosages):
     return np.where(dosages < 0, 0.0, (dosages - model.mean_) / model.scale_)
 
 
-def expected(model, dosages, present=slice(None), as_mean=False):
-    """V'z given the calls of each sample: a Gaussian with V diag(v) V' + s conditioned on a part.
-
-    With `as_mean`, missing calls count as calls of the mean.
-    """
+def expected(model, dosages, present=slice(None)):
+    """V'z given the calls of each sample: the Gaussian with V diag(v) V' + s, conditioned."""
     V = model.components_.T.astype(float)
-    variance = model.explained_variance_ * model.shrinkage_**2
     total = model.explained_variance_[0] / model.explained_variance_ratio_[0]
     noise = (total - model.explained_variance_.sum()) / (len(V) - V.shape[1])
+    variance = model.explained_variance_ * model.shrinkage_**2
     covariance = (V * variance) @ V.T + noise * np.eye(len(V))
     is_there = np.zeros(len(V), bool)
     is_there[present] = True
     found = []
     for z, calls in zip(scaled(model, dosages), dosages[:, model.kept_variants_], strict=True):
-        known = is_there & ((calls >= 0) | as_mean)
+        known = is_there & (calls >= 0)
         among = covariance[np.ix_(known, known)]
         found.append(V.T @ covariance[:, known] @ np.linalg.solve(among, z[known]))
     return np.array(found)
@@ -266,13 +263,15 @@ def test_the_function_alone_solves_for_each_sample(model, newcomers):
     present = match.index >= 0
     noise = model._noise()
     placed = place(newcomers, match, *fitted, nobody, *noise)
+    assert sorted(np.concatenate([rows for rows, _ in placed.unseen.groups])) == list(range(9))
     np.testing.assert_allclose(
         placed.scores, expected(model, newcomers.dosages, present), atol=1e-4
     )
-    # as if they had been fitted
+    # as if they had been fitted: the scores they had then
     known = place(newcomers, match, *fitted, placed.fingerprints, *noise)
-    solution = expected(model, newcomers.dosages, present, as_mean=True)
-    np.testing.assert_allclose(known.scores, solution, atol=1e-4)
+    plain = np.where(present, scaled(model, newcomers.dosages), 0.0) @ model.components_.T
+    np.testing.assert_allclose(known.scores, plain, atol=1e-4)
+    assert not known.unseen.groups
 
 
 def test_missing_calls_do_not_draw_new_samples_to_the_middle(model, cohort, with_missing):

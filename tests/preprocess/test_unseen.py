@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ancestryvi.preprocess.unseen import JITTER, N_DRAWS, NOTICEABLE, Unseen
+from ancestryvi.preprocess.unseen import N_DRAWS, NOTICEABLE, Unseen
 
 N_VARIANTS, N_COMPONENTS = 60, 3
 VARIANCE = 0.7
@@ -40,7 +40,7 @@ def test_covariances_are_those_of_the_full_score_given_what_is_known(loadings, s
     assert rows.tolist() == [0]
     assert not more
     found = factors[0] @ factors[0].T
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2 * JITTER)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_samples_that_little_is_missing_of_are_left_alone(loadings):
@@ -74,6 +74,10 @@ def test_draws_have_the_scores_as_mean_and_depend_on_no_other_sample(loadings, m
     ((rows, draws),) = unseen(loadings, *masks).draws(scores)
     assert rows.tolist() == [0, 1, 2]
     np.testing.assert_allclose(draws.mean(axis=0), scores, atol=1e-12)
+    ((_, factors),) = unseen(loadings, *masks).groups
+    for i, factor in enumerate(factors):
+        off = draws[:, i] - scores[i]
+        np.testing.assert_allclose(off.T @ off / N_DRAWS, factor @ factor.T, atol=1e-6)
     again = unseen(loadings, masks[1])
     ((_, alone),) = again.draws(scores[1:2])
     np.testing.assert_allclose(alone[:, 0], draws[:, 1], atol=1e-6)
@@ -81,6 +85,13 @@ def test_draws_have_the_scores_as_mean_and_depend_on_no_other_sample(loadings, m
     parts = list(unseen(loadings, *masks).draws(scores))
     assert [part.tolist() for part, _ in parts] == [[0], [1], [2]]
     np.testing.assert_allclose(np.concatenate([d for _, d in parts], axis=1), draws, atol=1e-12)
+
+
+def test_more_components_than_draws_have_the_right_variance_in_all():
+    n_components = N_DRAWS
+    factors = np.eye(n_components, dtype=np.float32)[None]
+    ((_, draws),) = Unseen([(np.arange(1), factors)]).draws(np.zeros((1, n_components)))
+    assert np.square(draws).sum(axis=-1).mean() == pytest.approx(n_components)
 
 
 def test_units_and_more_samples(loadings):
