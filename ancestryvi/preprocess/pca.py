@@ -349,16 +349,15 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _noise(self) -> tuple[NDArray[np.float64], float]:
         """Variance s of a scaled variant beside the components: over that of each new score, and s.
 
-        Above 0. The variance of a new score is that of its axis and s; the sum stands for the
-        former, which makes up for what linked variants say of each other: uncertainties are right
-        or a little large, where without s they are too small by a tenth.
+        Ratios are above 0. The variance of a new score is that of its axis and s; the sum stands
+        for the former, which makes up for what linked variants say of each other: uncertainties are
+        right or a little large, where without s they are too small by a tenth.
         """
         n_components, n_variants = self.components_.shape
         total = self.explained_variance_[0] / self.explained_variance_ratio_[0]
         rest = (total - self.explained_variance_.sum()) / max(1, n_variants - n_components)
         of_new = self.explained_variance_ * self.shrinkage_**2
-        ratio = np.maximum(rest / of_new, MIN_SHARE)
-        return ratio, rest
+        return np.maximum(rest / of_new, MIN_SHARE), max(rest, 0.0)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

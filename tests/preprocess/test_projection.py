@@ -223,6 +223,19 @@ def test_fewer_variants_than_components(make_genotypes):
     np.testing.assert_allclose(scores, expected(model, genotypes.dosages, present), atol=1e-4)
 
 
+def test_uncertainty_is_finite_where_components_leave_no_noise(make_genotypes):
+    """Two samples have one component, and nothing beside it but what rounding leaves."""
+    dosages = np.random.default_rng(3).integers(0, 3, size=(2, 40)).astype(np.int8)
+    model = GenotypePCA(min_maf=0.0, max_ld_r2=None, max_kinship=None).fit(make_genotypes(dosages))
+    noise, variance = model._noise()
+    assert variance >= 0.0
+    assert (noise > 0.0).all()
+    dosages[0, ::2] = -1
+    scores, _, unseen = model.project_with_unseen(make_genotypes(dosages))
+    assert np.isfinite(scores).all()
+    assert all(np.isfinite(draws).all() for _, draws in unseen.draws(scores))
+
+
 def test_the_fewer_calls_the_nearer_to_the_middle_and_to_least_squares_with_many(model, newcomers):
     """Least squares throws a sample with few calls far off."""
     V, rng = model.components_.T.astype(float), np.random.default_rng(9)
