@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ancestryvi.estimators.fitted import Fitted, Projection
 from ancestryvi.estimators.labels import encode_labels
+from ancestryvi.estimators.uncertain import expected_probabilities, whole_spread
 from ancestryvi.genotypes.alleles import VariantMatch
 from ancestryvi.preprocess import GenotypePCA
 from ancestryvi.preprocess.inputs import as_genotypes, as_matrix, is_path, kind_of_input
@@ -182,30 +183,9 @@ class AncestryEstimator(
         scores, match, unseen = self.pca_.project_with_unseen(X)
         return scores, unseen, match
 
-    def _probabilities(self, features: NDArray[np.float64], unseen: Unseen) -> NDArray[np.float64]:
-        """Probability of each cluster, mean over the features that a sample may have."""
-        probabilities = self._fitted.probabilities(features)
-        for rows, draws in unseen.draws(features):
-            of_draws = self._fitted.probabilities(draws.reshape(-1, draws.shape[-1]))
-            probabilities[rows] = of_draws.reshape(*draws.shape[:2], -1).mean(axis=0)
-        return probabilities
-
-    def _spread(
-        self, features: NDArray[np.float64], places: NDArray[np.float64], unseen: Unseen
-    ) -> NDArray[np.float64]:
-        """How far from its place a sample may be: by the posterior, and by what is missing."""
-        spread = self._fitted.spread(features)
-        if np.isnan(spread).all():  # a method that cannot say
-            return spread
-        for rows, draws in unseen.draws(features):
-            of_draws = self._fitted.place(draws.reshape(-1, draws.shape[-1]))
-            off = of_draws.reshape(*draws.shape[:2], -1) - places[rows]
-            spread[rows] = np.sqrt(spread[rows] ** 2 + np.square(off).sum(axis=-1).mean(axis=0))
-        return spread
-
     def _read_out(self, features: NDArray[np.float64], unseen: Unseen) -> Self:
         """Set the fitted attributes; drop learned clusters that are empty, order them by size."""
-        codes = argmax(self._probabilities(features, unseen))
+        codes = argmax(expected_probabilities(self._fitted, features, unseen))
         if self._fitted.learned and not hasattr(self, "classes_"):
             codes = self._in_order(codes, features, unseen)
         self._codes = codes
@@ -228,7 +208,7 @@ class AncestryEstimator(
                 self._fitted = self._fitted.keep_clusters(order)
             if len(order) == n_clusters:
                 return np.append(np.argsort(order), -1)[codes]
-            codes = argmax(self._probabilities(features, unseen))
+            codes = argmax(expected_probabilities(self._fitted, features, unseen))
 
     def _publish(self) -> None:
         """Attributes that follow from what was fitted and the clusters of its samples."""
@@ -299,12 +279,12 @@ class AncestryEstimator(
         check_is_fitted(self)
         scores, unseen, match = self._with_unseen(X)
         places = self._fitted.place(scores)
-        probabilities = self._probabilities(scores, unseen)
+        probabilities = expected_probabilities(self._fitted, scores, unseen)
         return Projection(
             places,
             probabilities,
             argmax(probabilities),
-            self._spread(scores, places, unseen),
+            whole_spread(self._fitted, scores, places, unseen),
             scores,
             match,
         )
@@ -322,7 +302,7 @@ class AncestryEstimator(
             Rows sum to 1; NaN for samples without any call.
         """
         features, unseen, _ = self._with_unseen(X)
-        return self._probabilities(features, unseen)
+        return expected_probabilities(self._fitted, features, unseen)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable cluster of each sample, of shape (n_samples,); -1 without any call.
