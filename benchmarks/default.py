@@ -33,12 +33,15 @@ from semi_supervised import calibration_error
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from umap import UMAP
 
-from ancestryvi import AncestryDDVI, GenotypePCA
+from ancestryvi import AncestryDDVI, GenotypePCA, Genotypes
 from ancestryvi.estimators.feature_mixture import choose_n_clusters
 from ancestryvi.estimators.tools import cluster, fit_mixture, neighbour_map
 from ancestryvi.evaluate import assignment_entropy, map_metrics
 
 SIMULATION_SEED = 1000
+
+N_CHANCES = 200
+"""Draws of what is right, for the calibration error by chance."""
 
 LARGE = {"human-10000": 2}
 """Seeds at most, where a map by t-SNE takes minutes."""
@@ -49,40 +52,48 @@ NAMES = [data_set.name for data_set in DATA_SETS] + list(COHORTS)
 def load(name: str, data: Path, work: Path) -> dict[str, NDArray]:
     """PC scores, populations, number of clusters, and ancestry fractions where they are known.
 
-    Of simulated cohorts also the PC scores of four fifths, `kept`, fitted alone, and of the others,
-    projected.
+    Where there are genotypes also the PC scores of four fifths, `kept`, fitted alone, and of the
+    others, projected.
     """
     path = work / f"{name}.npz"
     if not path.exists():
+        ancestry = None
         if name in COHORTS:
             cohort = COHORTS[name](SIMULATION_SEED)
-            pca = GenotypePCA().fit(cohort.genotypes)
-            order = np.random.default_rng(0).permutation(len(cohort.populations))
-            rest, kept = (np.sort(rows) for rows in np.split(order, [len(order) // 5]))
-            of_kept, of_rest = (cohort.genotypes.select(samples=rows) for rows in (kept, rest))
-            pca_of_kept = GenotypePCA().fit(of_kept)
-            parts = {
-                "x": pca.transform(cohort.genotypes),
-                "kept": kept,
-                "rest": rest,
-                "x_kept": pca_of_kept.transform(of_kept),
-                "x_rest": pca_of_kept.transform(of_rest),
-                "y": cohort.populations.astype(str),
-                "k": len(np.unique(cohort.populations)),
-                "ancestry": cohort.ancestry if cohort.ancestry is not None else np.zeros((0, 0)),
-                "structure": pca.n_structure_,
-            }
-        elif by_name(name).has_genotypes:
-            genotypes, y = labelled_genotypes(by_name(name), data)
-            pca = GenotypePCA()
-            parts = {"x": pca.fit_transform(genotypes), "structure": pca.n_structure_}
-            parts |= {"y": y.astype(str), "k": by_name(name).n_clusters}
+            y, ancestry = cohort.populations, cohort.ancestry
+            k = len(np.unique(y))
+            parts = of_genotypes(cohort.genotypes)
         else:
-            x, y = features(by_name(name), data)
-            parts = {"x": x, "y": y.astype(str), "k": by_name(name).n_clusters}
+            data_set = by_name(name)
+            k = data_set.n_clusters
+            if data_set.has_genotypes:
+                genotypes, y = labelled_genotypes(data_set, data)
+                parts = of_genotypes(genotypes)
+            else:
+                x, y = features(data_set, data)
+                parts = {"x": x}
+        parts |= {"y": y.astype(str), "k": k}
+        parts |= {"ancestry": np.zeros((0, 0)) if ancestry is None else ancestry}
         np.savez(path, **parts)
     with np.load(path) as file:
         return dict(file)
+
+
+def of_genotypes(genotypes: Genotypes) -> dict[str, NDArray]:
+    """PC scores of all samples together, and of a fifth projected onto those of the rest."""
+    pca = GenotypePCA().fit(genotypes)
+    order = np.random.default_rng(0).permutation(genotypes.n_samples)
+    rest, kept = (np.sort(rows) for rows in np.split(order, [genotypes.n_samples // 5]))
+    of_kept, of_rest = (genotypes.select(samples=rows) for rows in (kept, rest))
+    pca_of_kept = GenotypePCA().fit(of_kept)
+    return {
+        "x": pca.transform(genotypes),
+        "structure": pca.n_structure_,
+        "kept": kept,
+        "rest": rest,
+        "x_kept": pca_of_kept.transform(of_kept),
+        "x_rest": pca_of_kept.transform(of_rest),
+    }
 
 
 def global_order(x: NDArray, z: NDArray, y: NDArray) -> float:
@@ -128,7 +139,7 @@ def ours(cohort: dict[str, NDArray], name: str, seed: int, work: Path) -> dict[s
     np.save(work / f"{name}-{seed}.labels.npy", model.labels_)
     found = {"nmi": normalized_mutual_info_score(y, model.labels_)}
     found |= {"entropy": float(np.mean(assignment_entropy(model.predict_proba(x))))}
-    if cohort.get("ancestry", np.zeros((0, 0))).size:
+    if cohort["ancestry"].size:
         found["between"] = between(model.embedding_, cohort["ancestry"])
     return found | map_scores(x, model.embedding_, y)
 
@@ -138,7 +149,7 @@ def umap(cohort: dict[str, NDArray], seed: int) -> dict[str, float]:
     x, y = cohort["x"], cohort["y"]
     z = UMAP(random_state=seed).fit(x).embedding_
     found = {}
-    if cohort.get("ancestry", np.zeros((0, 0))).size:
+    if cohort["ancestry"].size:
         found["between"] = between(z, cohort["ancestry"])
     return found | map_scores(x, z, y)
 
@@ -177,7 +188,8 @@ def held_out(cohort: dict[str, NDArray], seed: int) -> dict[str, float]:
 
     A sample is rightly assigned if it is in the cluster that holds most of its population. Its
     place is compared with that on a map of all samples, onto which the map of the fit is moved,
-    turned and scaled by its own samples (Procrustes).
+    turned and scaled by its own samples (Procrustes). By chance alone, samples that are right just
+    as often as their probability says have a calibration error as well.
     """
     kept, rest, y = cohort["kept"], cohort["rest"], cohort["y"]
     names, population = np.unique(y, return_inverse=True)
@@ -187,7 +199,12 @@ def held_out(cohort: dict[str, NDArray], seed: int) -> dict[str, float]:
     counts = np.zeros((k, model.n_clusters_))
     np.add.at(counts, (population[kept], model.labels_), 1)
     right = counts.argmax(axis=1)[population[rest]] == placed.labels
-    named = placed.probabilities @ (counts / counts.sum(axis=0)).T
+    named = placed.probabilities @ (counts / np.maximum(counts.sum(axis=0), 1)).T
+    sure, rng = placed.probabilities.max(axis=1), np.random.default_rng(seed)
+    by_chance = [
+        calibration_error(placed.probabilities, rng.random(len(sure)) < sure)
+        for _ in range(N_CHANCES)
+    ]
     joint = AncestryDDVI(k, random_state=seed).fit(cohort["x"]).embedding_
     here, there = model.embedding_, joint[kept]
     turn, scale = orthogonal_procrustes(here - here.mean(axis=0), there - there.mean(axis=0))
@@ -197,6 +214,7 @@ def held_out(cohort: dict[str, NDArray], seed: int) -> dict[str, float]:
     return {
         "accuracy": float(right.mean()),
         "calibration": calibration_error(placed.probabilities, right),
+        "chance": float(np.mean(by_chance)),
         "populations": calibration_error(named, named.argmax(axis=1) == population[rest]),
         "distance": float(np.median(apart) / np.ptp(joint, axis=0).max()),
     }
@@ -277,10 +295,10 @@ def main() -> None:
             }
         )
     projected = []
-    for name in ("human-2500", "human-10000", "unequal", "many", "admixed"):
-        if name not in options.cohorts:
-            continue
+    for name in options.cohorts:
         cohort = load(name, options.data, work)
+        if "x_kept" not in cohort or len(np.unique(cohort["y"])) == 1:
+            continue
         runs = [
             ledger.once(partial(held_out, cohort, seed), cohort=name, method="held out", seed=seed)
             for seed in range(min(options.seeds, LARGE.get(name, options.seeds)))
@@ -290,6 +308,7 @@ def main() -> None:
                 "cohort": name,
                 "rightly assigned": interval([run["accuracy"] for run in runs]),
                 "calibration error": interval([run["calibration"] for run in runs]),
+                "by chance alone": interval([run["chance"] for run in runs]),
                 "that of populations": interval([run["populations"] for run in runs]),
                 "distance of places": interval([run["distance"] for run in runs]),
             }
@@ -311,10 +330,11 @@ def main() -> None:
     if projected:
         sections.append(
             "\nA fifth of the samples held out and projected: share in the cluster that holds most "
-            "of their population, expected calibration error of `predict_proba` for it, and "
-            "that of the probabilities of populations, each cluster standing for the populations "
-            "of its samples; median distance from the place on a map of all samples, both maps "
-            "superimposed, as a share of its width.\n\n"
+            "of their population, expected calibration error of `predict_proba` for it, what that "
+            "would be by chance if probabilities were right, and the error of the probabilities of "
+            "populations, each cluster standing for the populations of its samples; median "
+            "distance from the place on a map of all samples, both maps superimposed, as a share "
+            "of its width.\n\n"
             f"{markdown(projected)}"
         )
     write("default", "".join(sections))

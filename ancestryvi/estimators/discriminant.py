@@ -6,11 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
+
+from ancestryvi.estimators.calibration import most_likely_factor
 
 N_FOLDS = 10
 """Of the labelled samples, for calibration."""
+
+LEAST_FACTOR = 0.01
+"""Of the logits, in calibration."""
 
 MAX_ITERATIONS = 50
 TOLERANCE = 1e-3
@@ -76,21 +80,16 @@ def fit_discriminant(features: NDArray[np.float64], codes: NDArray[np.int64]) ->
     return Discriminant(weights, bias, found)
 
 
-def calibration(features: NDArray[np.float64], codes: NDArray[np.int64]) -> float:
+def calibrate_on_labels(features: NDArray[np.float64], codes: NDArray[np.int64]) -> float:
     """Factor of the logits of `fit_discriminant` under which held-out labels are most likely.
 
     Discriminants of few labelled samples are too sure of themselves. Labels are hidden fold by
-    fold; folds are cut along the classes, so that most classes stay in every fit (Guo et al. 2017,
-    temperature scaling).
+    fold; folds are cut along the classes, so that most classes stay in every fit.
 
     Returns
     -------
     factor : float
         In [0.01, 1]; 1 where no class has two labels.
-
-    References
-    ----------
-    Guo, Pleiss, Sun and Weinberger (2017), On Calibration of Modern Neural Networks, ICML.
     """
     by_class = np.argsort(codes, kind="stable")[np.count_nonzero(codes < 0) :]
     logits, truth = [], []
@@ -110,13 +109,7 @@ def calibration(features: NDArray[np.float64], codes: NDArray[np.int64]) -> floa
         truth.append(codes[hidden])
     if not logits:
         return 1.0
-    stacked, classes = np.concatenate(logits), np.concatenate(truth)
-
-    def loss(log_factor: float) -> float:
-        log_p = log_softmax(np.exp(log_factor) * stacked, axis=1)
-        return -float(log_p[np.arange(len(classes)), classes].mean())
-
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.01), 0.0), method="bounded").x))
+    return most_likely_factor(np.concatenate(logits), np.concatenate(truth), LEAST_FACTOR)
 
 
 def linear_discriminant(

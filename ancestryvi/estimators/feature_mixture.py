@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist
-from scipy.special import logsumexp
 from sklearn.neighbors import NearestNeighbors
 
 from ancestryvi.estimators.leiden import communities, mutual_graph
@@ -73,10 +72,10 @@ def fit_feature_mixture(features: NDArray[np.float64], n_clusters: int) -> Mixtu
     [1, 1, 1]
     """
     random = np.random.RandomState(0)
-    rows = _some(features, MOST_FITTED, random)
+    rows = some_rows(features, MOST_FITTED, random)
     if n_clusters == 1:
         return expectation_maximisation(rows, np.zeros(len(rows), dtype=np.int64), 1)[0]
-    few = _some(rows, MOST_STARTED, random)
+    few = some_rows(rows, MOST_STARTED, random)
     nearest = _nearest(few, _n_within(len(few), n_clusters, MOST_NEIGHBOURS))[:, 1:]
     best, highest = None, -np.inf
     for start in _starts(few, n_clusters, random):
@@ -113,7 +112,7 @@ def choose_n_clusters(features: NDArray[np.float64]) -> int:
     >>> [choose_n_clusters(x - x.mean(axis=0)) for x in (noise, groups)]
     [1, 4]
     """
-    rows = _some(features, MOST_STARTED, np.random.RandomState(0))
+    rows = some_rows(features, MOST_STARTED, np.random.RandomState(0))
     n_samples, n_features = rows.shape
     if n_features == 0 or n_samples < 3:
         return 1
@@ -169,9 +168,11 @@ def expectation_maximisation(
         common = np.exp(own @ np.log(variances) / own.sum())
         weight, linear, constant = quadratic_form(sizes / sizes.sum(), means, variances)
         joint = squares @ weight + rows @ linear + constant
-        log_density = logsumexp(joint, axis=1)
-        shares = np.exp(joint - log_density[:, None])
-        fit = float(log_density.mean())
+        highest = joint.max(axis=1, keepdims=True)
+        shares = np.exp(joint - highest)
+        total = shares.sum(axis=1, keepdims=True)
+        shares /= total
+        fit = float((highest + np.log(total)).mean())
         if abs(fit - before) < TOLERANCE:
             break
         before = fit
@@ -198,7 +199,7 @@ def quadratic_form(
     return -0.5 / variances.T, (means / variances).T, np.log(weights) - log_unit
 
 
-def _some(
+def some_rows(
     rows: NDArray[np.float64], most: int, random: np.random.RandomState
 ) -> NDArray[np.float64]:
     """All rows, or a random choice of so many."""

@@ -17,7 +17,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ancestryvi.estimators.blueprint import Blueprint
-from ancestryvi.estimators.discriminant import calibration
+from ancestryvi.estimators.calibration import calibrate_on_halves
+from ancestryvi.estimators.discriminant import calibrate_on_labels
 from ancestryvi.estimators.feature_mixture import choose_n_clusters, fit_feature_mixture
 from ancestryvi.estimators.fitted import FittedModel
 from ancestryvi.estimators.layout import flat_layout, mixture_layout
@@ -45,11 +46,6 @@ REFERENCE_EPOCHS = 200
 REFERENCE_BATCH = 128
 REFERENCE_REPEATS = 5
 """The authors' diffusion steps, epochs, batch size, and copies of the panel in an epoch."""
-
-COARSENING = 0.5
-"""Power of the likelihood that clusters are read out with: the coarsened posterior of Miller and
-Dunson (2019, JASA 114:1113-1125). Populations are no Gaussians with independent PCs, so evidence
-from many PCs is counted more than once, and assignments would be too sure of themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +140,11 @@ class Recipe:
             for phase in self.system.course(model, plan):
                 run(phase)
         if isinstance(model, LatentClassModel):
-            factor = COARSENING if labels is None else calibration(as_array(x), labels)
-            model.posterior.class_factor.fill_(factor)
+            model.posterior.class_factor.fill_(
+                calibrate_on_halves(as_array(x), blueprint.n_clusters)
+                if labels is None
+                else calibrate_on_labels(as_array(x), labels)
+            )
         return FittedModel(in_double(model), blueprint, centre, unit), history
 
     def _fit_reference(

@@ -9,7 +9,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from ancestryvi.estimators import discriminant
-from ancestryvi.estimators.discriminant import calibration, fit_discriminant
+from ancestryvi.estimators.discriminant import calibrate_on_labels, fit_discriminant
 
 
 def gaussians(rng, sizes, means, factor):
@@ -215,7 +215,7 @@ def test_the_factor_is_the_most_likely_one_of_held_out_labels(rng):
     ]
     best = grid[np.argmax(likelihood)]
     assert 0.05 < best < 0.99  # neither end of the range
-    assert calibration(features, codes) == pytest.approx(best, rel=0.01)
+    assert calibrate_on_labels(features, codes) == pytest.approx(best, rel=0.01)
 
 
 @pytest.mark.parametrize("factor", [0.2, 0.5])
@@ -228,18 +228,18 @@ def test_a_known_excess_of_confidence_is_found(factor, monkeypatch):
     codes = (rng.random(6000) < probability).astype(int)
     too_sharp = discriminant.Discriminant(weights, np.zeros(2), np.empty((0, 2)))
     monkeypatch.setattr(discriminant, "fit_discriminant", lambda *args: too_sharp)
-    assert calibration(features, codes) == pytest.approx(factor, rel=0.1)
+    assert calibrate_on_labels(features, codes) == pytest.approx(factor, rel=0.1)
 
 
 def test_where_the_rule_is_right_it_stays(rng):
     features, truth = gaussians(rng, [2000, 2000, 2000], MEANS, FACTOR)
-    assert calibration(features, truth) > 0.93
+    assert calibrate_on_labels(features, truth) > 0.93
 
 
 def test_labels_without_meaning_leave_no_confidence(rng):
     features = rng.normal(size=(60, 30))
     codes = rng.integers(3, size=60)
-    assert calibration(features, codes) < 0.3
+    assert calibrate_on_labels(features, codes) < 0.3
 
 
 @pytest.mark.parametrize(
@@ -251,12 +251,12 @@ def test_labels_without_meaning_leave_no_confidence(rng):
     ],
 )
 def test_without_two_labels_of_a_class_and_another_class_the_factor_is_one(rng, codes):
-    assert calibration(rng.normal(size=(6, 2)), np.array(codes)) == 1.0
+    assert calibrate_on_labels(rng.normal(size=(6, 2)), np.array(codes)) == 1.0
 
 
 def test_a_class_that_one_sample_has_is_left_out_when_that_is_hidden(rng):
     features, truth = gaussians(rng, [20, 20, 1], MEANS, FACTOR)
-    factor = calibration(features, truth)
+    factor = calibrate_on_labels(features, truth)
     assert 0.01 <= factor <= 1.0
 
 
@@ -306,7 +306,7 @@ def test_degenerate_features(rng, case, n_labels):
     assert_allclose(found.responsibilities.sum(axis=1), 1.0)
     known = codes >= 0
     assert_array_equal(found.responsibilities[known], np.eye(3)[codes[known]])
-    assert 0.01 <= calibration(features, codes) <= 1.0
+    assert 0.01 <= calibrate_on_labels(features, codes) <= 1.0
     if case == "all the same":
         assert_allclose(softmax(features @ found.weights + found.bias, axis=1), 1 / 3, atol=1e-6)
     elif n_labels == 8:
