@@ -76,11 +76,11 @@ def fit_feature_mixture(features: NDArray[np.float64], n_clusters: int) -> Mixtu
     if n_clusters == 1:
         return expectation_maximisation(rows, np.zeros(len(rows), dtype=np.int64), 1)[0]
     few = some_rows(rows, MOST_STARTED, random)
-    nearest = _nearest(few, _n_within(len(few), n_clusters, MOST_NEIGHBOURS))[:, 1:]
+    nearest = _nearest(few, _n_within(len(few), n_clusters, MOST_NEIGHBOURS))
     best, highest = None, -np.inf
-    for start in _starts(few, n_clusters, random):
+    for start in _starts(few, nearest, n_clusters, random):
         mixture, _ = expectation_maximisation(few, start, n_clusters)
-        found = consistency(mixture.at(few).argmax(axis=1), nearest)
+        found = consistency(mixture.at(few).argmax(axis=1), nearest[:, 1:])
         if found > highest:
             best, highest = mixture, found
     assert best is not None
@@ -116,7 +116,8 @@ def choose_n_clusters(features: NDArray[np.float64]) -> int:
     n_samples, n_features = rows.shape
     if n_features == 0 or n_samples < 3:
         return 1
-    trees = [linkage(pdist(space), "ward") for space in (rows, _smoothed(rows, N_NEIGHBOURS))]
+    smoothed = _smoothed(rows, _nearest(rows, N_NEIGHBOURS))
+    trees = [linkage(pdist(space), "ward") for space in (rows, smoothed)]
     best, lowest, since = 1, np.inf, 0
     for n_clusters in range(1, min(MOST_CLUSTERS, n_samples) + 1):
         criterion = np.inf
@@ -209,10 +210,14 @@ def some_rows(
 
 
 def _starts(
-    rows: NDArray[np.float64], n_clusters: int, random: np.random.RandomState
+    rows: NDArray[np.float64],
+    nearest: NDArray[np.intp],
+    n_clusters: int,
+    random: np.random.RandomState,
 ) -> Iterator[NDArray[np.int64]]:
-    """Partitions into so many clusters."""
-    smoothed = _smoothed(rows, _n_within(len(rows), n_clusters, N_NEIGHBOURS))
+    """Partitions into so many clusters, given each sample and its nearest ones."""
+    n_neighbours = _n_within(len(rows), n_clusters, N_NEIGHBOURS)
+    smoothed = _smoothed(rows, nearest[:, : n_neighbours + 1])
     yield fcluster(linkage(pdist(smoothed), "ward"), n_clusters, "maxclust").astype(int) - 1
     distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
     if len(distinct) <= n_clusters:
@@ -234,7 +239,6 @@ def _nearest(rows: NDArray[np.float64], n_neighbours: int) -> NDArray[np.intp]:
     return index
 
 
-def _smoothed(rows: NDArray[np.float64], n_neighbours: int) -> NDArray[np.float64]:
+def _smoothed(rows: NDArray[np.float64], nearest: NDArray[np.intp]) -> NDArray[np.float64]:
     """Means over each sample and its nearest ones, taken twice."""
-    index = _nearest(rows, n_neighbours)
-    return rows[index].mean(axis=1)[index].mean(axis=1)
+    return rows[nearest].mean(axis=1)[nearest].mean(axis=1)
