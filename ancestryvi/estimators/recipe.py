@@ -35,7 +35,14 @@ from ancestryvi.models.latent_variable import Autoencoder
 from ancestryvi.models.priors import KernelPrior, MixturePrior, Prior, Sampler, kernel_prior
 from ancestryvi.models.reference import ReferenceDDVI
 from ancestryvi.models.shapes import SHAPES
-from ancestryvi.training import History, Phase, one_thread, resolve_device, train_phase
+from ancestryvi.training import (
+    History,
+    Phase,
+    one_blas_thread,
+    one_thread,
+    resolve_device,
+    train_phase,
+)
 from ancestryvi.training.courses import Plan
 from ancestryvi.training.loop import n_batches
 from ancestryvi.training.reference import reference_phases
@@ -82,6 +89,7 @@ class Recipe:
         """What is trained."""
         return SYSTEMS[self.method]
 
+    @one_blas_thread()
     def fit(
         self,
         features: NDArray[np.float64],

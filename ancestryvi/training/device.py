@@ -6,6 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from threadpoolctl import threadpool_limits
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Run BLAS on one thread, for the many small matrices that training starts from.
+
+    They gain nothing from a second one. Where another process wants the core, threads wait for each
+    other, ten times as long as the work takes.
+    """
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @contextmanager
