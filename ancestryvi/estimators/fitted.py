@@ -16,12 +16,13 @@ from ancestryvi.estimators.blueprint import Blueprint
 from ancestryvi.genotypes.alleles import VariantMatch
 from ancestryvi.models.latent_variable import Autoencoder, standardise
 from ancestryvi.models.reference import ReferenceDDVI
+from ancestryvi.training import one_thread
 
 N_DRAWS = 32
 """Posterior draws per sample behind probabilities and bounds; the same noise for every sample and
 every call, so that results are deterministic and do not depend on other rows."""
 
-ROWS_AT_ONCE = {"cpu": 256, "cuda": 2048}
+ROWS_AT_ONCE = {"cpu": 512, "cuda": 2048}
 """Samples whose posterior is evaluated at once, by the kind of device, which bounds memory."""
 
 
@@ -205,6 +206,7 @@ class FittedModel:
         self.module.keep_clusters(torch.as_tensor(order))
         return self
 
+    @one_thread()
     def _by_blocks(
         self,
         function: Callable[[Tensor], Tensor],

@@ -37,8 +37,8 @@ MIN_PAIRS = 2
 TEMPERATURE = 0.5
 """Of the relaxed draws of c (Jang, Gu and Poole 2017)."""
 
-LOG_NEGLIGIBLE = -30.0
-"""log q(c | x) of classes that the read-out leaves out: it would be changed by 1e-13 of itself, and
+LOG_NEGLIGIBLE = -18.0
+"""log q(c | x) of classes that the read-out leaves out: it would be changed by 1e-8 of itself, and
 most classes of most samples are."""
 
 LOG_IMPOSSIBLE = -1e4

@@ -24,7 +24,7 @@ def one_blas_thread() -> Iterator[None]:
 def one_thread() -> Iterator[None]:
     """Run torch on one CPU thread, and restore the number of threads after.
 
-    Batches of networks this small gain nothing from a second thread, and lose much when another
+    Batches of networks this small gain little from a second thread, and lose much when another
     process wants the core.
     """
     n_threads = torch.get_num_threads()
