@@ -7,10 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from ancestryvi.estimators.feature_mixture import fit_feature_mixture, some_rows
-
-MOST_COMPARED = 3_000
-"""Samples that are cut in halves: a random choice of more than these."""
+from ancestryvi.estimators.feature_mixture import MOST_STARTED, fit_feature_mixture, some_rows
 
 LEAST_POWER = 0.15
 """Least power of the likelihood that halves of a cohort lead to; also that of clusters which are
@@ -59,7 +56,7 @@ def calibrate_on_halves(features: NDArray[np.float64], n_clusters: int) -> float
     if n_clusters == 1:
         return 1.0
     random = np.random.RandomState(0)
-    rows = some_rows(features, MOST_COMPARED, random)
+    rows = some_rows(features, MOST_STARTED, random)
     halves = np.array_split(rows[random.permutation(len(rows))], 2)
     if len(halves[1]) < n_clusters:
         return LEAST_POWER

@@ -29,7 +29,7 @@ MAX_ITERATIONS = 300
 TOLERANCE = 1e-4
 """EM ends when the log-likelihood changes less, in nats per sample."""
 
-MOST_STARTED = 4_000
+MOST_STARTED = 3_000
 MOST_FITTED = 20_000
 """Samples that starts are made from, and that EM sees: a random choice of more than these, so that
 memory and time are bounded."""

@@ -11,11 +11,10 @@ from ancestryvi import AncestryDDVI
 from ancestryvi.estimators.calibration import (
     LEAST_POWER,
     LEAST_PROBABILITY,
-    MOST_COMPARED,
     calibrate_on_halves,
     most_likely_factor,
 )
-from ancestryvi.estimators.feature_mixture import fit_feature_mixture
+from ancestryvi.estimators.feature_mixture import MOST_STARTED, fit_feature_mixture
 
 
 def centred(features):
@@ -151,9 +150,9 @@ def test_many_samples_are_compared_by_some_of_them(monkeypatch):
         return fit_feature_mixture(rows, n_clusters)
 
     monkeypatch.setattr("ancestryvi.estimators.calibration.fit_feature_mixture", spy)
-    features, _ = overlapping(np.random.default_rng(0), MOST_COMPARED + 500)
+    features, _ = overlapping(np.random.default_rng(0), MOST_STARTED + 500)
     calibrate_on_halves(centred(features), 4)
-    assert seen == [MOST_COMPARED // 2] * 2
+    assert seen == [MOST_STARTED // 2] * 2
 
 
 def test_the_fitted_model_is_read_out_with_it():
