@@ -13,6 +13,9 @@ LEAST_POWER = 0.15
 """Least power of the likelihood that halves of a cohort lead to; also that of clusters which are
 not the same in both, of which the halves say nothing."""
 
+N_TRIED = 9
+"""Factors, evenly spaced in their logarithm, the best of which is refined."""
+
 LEAST_PROBABILITY = 1e-4
 """What a cluster is given at least when halves are compared, so that the few samples that both are
 sure of, and differ in, do not decide."""
@@ -24,11 +27,12 @@ def calibrate_on_halves(features: NDArray[np.float64], n_clusters: int) -> float
     Populations are no Gaussians with independent components, so evidence from many components is
     counted more than once, and assignments would be too sure of themselves; a power below 1 of the
     likelihood, as in the coarsened posterior, amends this. How low it has to be differs between
-    cohorts, and needs no labels to be found: a mixture of each random half says how probable each
-    cluster is for the samples of the other half, and the power is that under which the clusters
-    that the other half has made of these samples are most likely. Only clusters count that the
-    halves agree on, each holding most of the other. The fewer samples these hold, the closer the
-    result is to `LEAST_POWER` (as a weighted mean of logarithms).
+    cohorts, and needs no labels to be found. Samples, 3,000 of them at most, are cut into random
+    halves. A mixture of each says how probable each cluster is for the samples of the other half,
+    and the power is that under which the clusters that the other half has made of these samples are
+    most likely. Only clusters count that both halves have: more than half of the samples of each
+    are in the other. The fewer samples these hold, the closer the result is to `LEAST_POWER` (as a
+    weighted mean of logarithms), which it is where a half has fewer samples than clusters.
 
     Parameters
     ----------
@@ -107,4 +111,7 @@ def most_likely_factor(
         log_p = log_softmax(np.exp(log_factor) * logits, axis=1)[np.arange(len(classes)), classes]
         return -float(np.maximum(log_p, lowest).mean())
 
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(least), 0.0), method="bounded").x))
+    grid = np.linspace(np.log(least), 0.0, N_TRIED)  # a least probability may leave several minima
+    best = int(np.argmin([loss(value) for value in grid]))
+    bounds = grid[max(best - 1, 0)], grid[min(best + 1, N_TRIED - 1)]
+    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))

@@ -147,7 +147,7 @@ class Recipe:
         with self._training(x, codes, seed, sum(n_epochs.values())) as (run, history):
             for phase in self.system.course(model, plan):
                 run(phase)
-        if isinstance(model, LatentClassModel):
+        if isinstance(model, LatentClassModel) and (labels is not None or fixed is None):
             model.posterior.class_factor.fill_(
                 calibrate_on_halves(as_array(x), blueprint.n_clusters)
                 if labels is None
@@ -282,7 +282,7 @@ class Recipe:
                     else f"{np.count_nonzero(sizes == 1)} of {n_clusters} labels have a single "
                     "sample: too few to say how sure an assignment is."
                 )
-                warnings.warn(what, stacklevel=4)
+                warnings.warn(what, stacklevel=7)
         elif fixed is not None:
             n_clusters = fixed.n_clusters
         else:
@@ -320,7 +320,7 @@ class Recipe:
             warnings.warn(
                 f"n_clusters={self.n_clusters} is more than the {n_samples} samples to fit on; "
                 f"fitting {n_samples} clusters.",
-                stacklevel=5,
+                stacklevel=8,
             )
         return min(self.n_clusters, n_samples)
 

@@ -38,8 +38,8 @@ TEMPERATURE = 0.5
 """Of the relaxed draws of c (Jang, Gu and Poole 2017)."""
 
 LOG_NEGLIGIBLE = -18.0
-"""log q(c | x) of classes that the read-out leaves out: it would be changed by 1e-8 of itself, and
-most classes of most samples are."""
+"""log q(c | x) of classes that the read-out leaves out: each has less than 2e-8 of a sample,
+and most classes of most samples are such."""
 
 LOG_IMPOSSIBLE = -1e4
 """log q(c | x) of the classes that a label excludes: finite, so that 0 log 0 is 0."""

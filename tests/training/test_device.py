@@ -1,47 +1,35 @@
-"""How many threads `fit` takes."""
-
-import numpy as np
 import pytest
 import torch
-from threadpoolctl import threadpool_info, threadpool_limits
 
-from ancestryvi import AncestryDDVI
-from ancestryvi.estimators import recipe
+from ancestryvi.training import resolve_device
 
 
-def blas_threads():
-    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+def test_cpu_is_cpu():
+    assert resolve_device("cpu") == torch.device("cpu")
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_fit_takes_one_thread_and_gives_the_others_back(monkeypatch, fails):
-    """Where two fits share two cores, threads of BLAS on small matrices waited for each other."""
-    seen = {}
+def test_auto_prefers_cuda_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert resolve_device("auto") == torch.device("cuda")
 
-    def spy(function, name):
-        def called(*given, **named):
-            seen[name] = blas_threads(), torch.get_num_threads()
-            if fails and name == "train_phase":
-                raise ZeroDivisionError
-            return function(*given, **named)
 
-        monkeypatch.setattr(recipe, name, called)
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "", "hpu", "meta"])
+def test_what_is_no_device_to_train_on_is_named(name):
+    """Also backends that torch knows and has not, and "meta", whose tensors hold no numbers."""
+    with pytest.raises(ValueError, match=rf"device '{name}' cannot be used.*Choose 'auto'"):
+        resolve_device(name)
 
-    for name in ("fit_feature_mixture", "calibrate_on_halves", "train_phase"):
-        spy(getattr(recipe, name), name)
-    rows = np.random.default_rng(0).normal(size=(60, 4))
-    torch_threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        with threadpool_limits(2, user_api="blas"):
-            if fails:
-                with pytest.raises(ZeroDivisionError):
-                    AncestryDDVI(2, n_epochs=1).fit(rows)
-            else:
-                AncestryDDVI(2, n_epochs=1).fit(rows)
-                assert seen["calibrate_on_halves"] == ({1}, 2)
-            assert (blas_threads(), torch.get_num_threads()) == ({2}, 2)
-    finally:
-        torch.set_num_threads(torch_threads)
-    assert seen["fit_feature_mixture"] == ({1}, 2)
-    assert seen["train_phase"] == ({1}, 1)
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA GPU")
+def test_cuda_where_there_is_none():
+    with pytest.raises(ValueError, match=r"device 'cuda' cannot be used.*'cpu'"):
+        resolve_device("cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA GPU")
+def test_cuda_where_there_is_one():
+    assert resolve_device("cuda").type == "cuda"
+    with pytest.raises(ValueError, match="device 'cuda:99' cannot be used"):
+        resolve_device("cuda:99")
