@@ -1,8 +1,4 @@
-"""How many threads training takes.
-
-Threads and limits are those of the whole process: of several calls at a time in threads of Python,
-the first finds them, and all leave them as it found them.
-"""
+"""How many threads training takes."""
 
 from __future__ import annotations
 
@@ -14,9 +10,8 @@ import torch
 from threadpoolctl import threadpool_limits
 
 _LOCK = Lock()
-_LIMITS: list[threadpool_limits] = []
 _THREADS: list[int] = []
-"""What was found, once for every call that is within."""
+"""Threads of torch that the first call found, once for every call that is within."""
 
 
 @contextmanager
@@ -26,15 +21,8 @@ def one_blas_thread() -> Iterator[None]:
     They gain nothing from a second one, and where another process wants the core, threads lose most
     of their time waiting for each other.
     """
-    with _LOCK:
-        _LIMITS.append(_LIMITS[0] if _LIMITS else threadpool_limits(1, user_api="blas"))
-    try:
+    with threadpool_limits(1, user_api="blas"):
         yield
-    finally:
-        with _LOCK:
-            found = _LIMITS.pop()
-            if not _LIMITS:
-                found.restore_original_limits()
 
 
 @contextmanager
@@ -42,7 +30,8 @@ def one_thread() -> Iterator[None]:
     """Run torch on one CPU thread, and restore the number of threads after.
 
     Batches of networks this small gain little from a second thread, and lose much when another
-    process wants the core.
+    process wants the core. Calls may overlap in threads of Python, and all restore what the first
+    has found; they are not nested.
     """
     own = torch.get_num_threads()  # a thread of Python that has not asked is set by all others
     with _LOCK:
