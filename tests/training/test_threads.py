@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from ancestryvi import AncestryDDVI
 from ancestryvi.estimators import recipe
-from ancestryvi.training.device import one_blas_thread, one_thread
+from ancestryvi.training.threads import one_blas_thread, one_thread
 
 
 def blas_threads():
