@@ -24,7 +24,7 @@ from common import (
     spread,
     write,
 )
-from default import SIMULATION_SEED, load, of_genotypes
+from default import SIMULATION_SEED, held_out_scores, load
 from numpy.typing import NDArray
 from scipy.special import softmax
 from semi_supervised import calibration_error
@@ -71,7 +71,7 @@ def errors(cohort: dict[str, NDArray]) -> dict[str, float]:
 
 def of_subset(genotypes: Genotypes, populations: NDArray) -> dict[str, float]:
     """As `errors`, of a cohort of its own."""
-    return errors(of_genotypes(genotypes) | {"y": populations})
+    return errors(held_out_scores(genotypes) | {"y": populations})
 
 
 def sets(data: Path) -> Iterator[tuple[str, Genotypes, NDArray]]:

@@ -80,20 +80,20 @@ def load(name: str, data: Path, work: Path) -> dict[str, NDArray]:
 
 
 def of_genotypes(genotypes: Genotypes) -> dict[str, NDArray]:
-    """PC scores of all samples together, and of a fifth projected onto those of the rest."""
+    """PC scores of all samples together, and those of `held_out_scores`."""
     pca = GenotypePCA().fit(genotypes)
+    together = {"x": pca.transform(genotypes), "structure": pca.n_structure_}
+    return together | held_out_scores(genotypes)
+
+
+def held_out_scores(genotypes: Genotypes) -> dict[str, NDArray]:
+    """PC scores of four fifths of the samples, and of the others projected onto them."""
     order = np.random.default_rng(0).permutation(genotypes.n_samples)
     rest, kept = (np.sort(rows) for rows in np.split(order, [genotypes.n_samples // 5]))
     of_kept, of_rest = (genotypes.select(samples=rows) for rows in (kept, rest))
-    pca_of_kept = GenotypePCA().fit(of_kept)
-    return {
-        "x": pca.transform(genotypes),
-        "structure": pca.n_structure_,
-        "kept": kept,
-        "rest": rest,
-        "x_kept": pca_of_kept.transform(of_kept),
-        "x_rest": pca_of_kept.transform(of_rest),
-    }
+    pca = GenotypePCA().fit(of_kept)
+    scores = {"x_kept": pca.transform(of_kept), "x_rest": pca.transform(of_rest)}
+    return {"kept": kept, "rest": rest} | scores
 
 
 def global_order(x: NDArray, z: NDArray, y: NDArray) -> float:
