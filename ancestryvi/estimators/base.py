@@ -35,7 +35,7 @@ def _where(ability: str) -> Callable[[Any], bool]:
     return lambda estimator: estimator._can(ability)
 
 
-MOST_BOUNDED = 5_000
+MOST_BOUNDED = 1_000
 """Samples that ``elbo_`` is the mean over, evenly chosen from more: a mean needs no more."""
 
 

@@ -110,7 +110,7 @@ class AncestryDDVI(LatentVariableEstimator):
     n_clusters_ : int
         Number of parts of the prior; of those learned, the ones that own a sample.
     elbo_ : float
-        Mean of ``score_samples`` over the training samples, at most 5,000 of them evenly chosen,
+        Mean of ``score_samples`` over the training samples, at most 1,000 of them evenly chosen,
         in nats.
     history_ : History
         Every term of every objective, per epoch.

@@ -30,6 +30,7 @@ from ancestryvi.estimators.starts import (
 )
 from ancestryvi.estimators.systems import SYSTEMS, System
 from ancestryvi.models.diffusion_autoencoder import DiffusionAutoencoder
+from ancestryvi.models.diffusion_posterior import DiffusionPosterior
 from ancestryvi.models.latent_class import LatentClassModel
 from ancestryvi.models.latent_variable import Autoencoder
 from ancestryvi.models.priors import KernelPrior, MixturePrior, Prior, Sampler, kernel_prior
@@ -53,6 +54,10 @@ REFERENCE_EPOCHS = 200
 REFERENCE_BATCH = 128
 REFERENCE_REPEATS = 5
 """The authors' diffusion steps, epochs, batch size, and copies of the panel in an epoch."""
+
+SMALLEST_WIDTH = 1e-3
+"""Least width of the encoder's waves, in units of x. They are as wide as neighbours are apart, and
+repeated samples are not; single precision resolves no less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +116,10 @@ class Recipe:
         model = self._untrained(blueprint, fixed, x, seed).to(x.device)
         noise = torch.Generator(device=x.device).manual_seed(seed)
         settled = fixed is None and self.pretrain
+        pairs = None
+        if isinstance(model.posterior, DiffusionPosterior) and fixed is None:
+            pairs, apart = neighbour_pairs(x, random)
+            model.posterior.waves.width.fill_(max(apart, SMALLEST_WIDTH))
         n_epochs = self.epochs(len(x), settled)
         if settled and self.beta_layout:
             mixture = fit_feature_mixture(as_array(x), blueprint.n_clusters)
@@ -141,7 +150,7 @@ class Recipe:
             n_labels=0 if labels is None else blueprint.n_clusters,
             sleep=self.sleep,
             n_sleep_steps=self.n_sleep_steps,
-            pairs=neighbour_pairs(x, random) if self.beta_neighbors and settled else None,
+            pairs=pairs if self.beta_neighbors and settled else None,
         )
         codes = None if labels is None else torch.as_tensor(labels, device=x.device)
         with self._training(x, codes, seed, sum(n_epochs.values())) as (run, history):
@@ -231,13 +240,10 @@ class Recipe:
             "warm start": not self.pretrain,
             "dreaming": not self.pretrain or self.sleep is None,
         }
-        shares = {
-            name: share
-            for name, share in self.system.shares.items()
-            if not left_out.get(name, False)
-        }
-        if settled and "wake-sleep" in shares:
-            shares["wake-sleep"] *= self.system.refinement
+        of_phases = self.system.shares
+        if settled and self.system.settled_shares:
+            of_phases = self.system.settled_shares
+        shares = {name: s for name, s in of_phases.items() if not left_out.get(name, False)}
         return {
             name: max(1, round(total * share / sum(shares.values())))
             for name, share in shares.items()

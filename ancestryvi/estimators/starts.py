@@ -127,12 +127,16 @@ def component_prior(
     )
 
 
-def neighbour_pairs(x: Tensor, random: np.random.RandomState) -> Pairs:
-    """The nearest samples of each, of all or of a random choice of `MOST_PAIRED`."""
+def neighbour_pairs(x: Tensor, random: np.random.RandomState) -> tuple[Pairs, float]:
+    """The nearest samples of each, and the median distance to them.
+
+    Of all samples, or of a random choice of `MOST_PAIRED`.
+    """
     if len(x) > MOST_PAIRED:
         x = x[torch.as_tensor(random.choice(len(x), MOST_PAIRED, replace=False), device=x.device)]
     search = NearestNeighbors(n_neighbors=min(N_NEIGHBOURS, len(x) - 1)).fit(as_array(x))
-    return Pairs(x, torch.as_tensor(search.kneighbors(return_distance=False), device=x.device))
+    apart, nearest = search.kneighbors()
+    return Pairs(x, torch.as_tensor(nearest, device=x.device)), float(np.median(apart))
 
 
 def as_array(tensor: Tensor) -> NDArray[np.float64]:

@@ -36,6 +36,7 @@ from ancestryvi.training.courses import (
     CORRECTED_SHARES,
     DECODER_SHARES,
     SCORE_SHARES,
+    SETTLED_SHARES,
     WAKE_SHARES,
     WAKE_SLEEP_SHARES,
     Course,
@@ -56,6 +57,10 @@ settles the map, and half the width does. Under a fixed prior wake-sleep has all
 SETTLED_SHARPNESS = 5.0
 """Sharpness of DDVI's encoder under a prior that is learned: close populations differ by about a
 fifth of the features' overall standard deviation, the unit of x."""
+
+SETTLED_WAVES = 128
+"""Random Fourier features that DDVI's encoder sees under a prior that is learned, so that the map
+can follow neighbours where they are near each other in many directions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +84,6 @@ class System:
         Default weight of the prior terms.
     bounded : bool
         Whether it has a lower bound of log p(x).
-    refinement : float
-        Factor of the share of "wake-sleep" where it refines what a warm start has settled.
     width : callable
         From a `Blueprint` to the width of a decoder whose p(x | z) is a Gaussian.
     n_auto : tuple of three int
@@ -88,6 +91,8 @@ class System:
         all, to which they are changed where needed.
     n_settled : int, optional
         Number of batches in all where a warm start settles the map; None: as `n_auto`.
+    settled_shares : mapping of str to float, optional
+        Shares of the epochs there, where later phases refine; None: as `shares`.
     """
 
     title: str
@@ -101,10 +106,10 @@ class System:
     shares: Mapping[str, float] = field(default_factory=lambda: WAKE_SHARES)
     beta: float = 1.0
     bounded: bool = True
-    refinement: float = 1.0
     width: Callable[[Any], int] = lambda make: HIDDEN
     n_auto: tuple[int, int, int] = (240, 2600, 6000)
     n_settled: int | None = None
+    settled_shares: Mapping[str, float] | None = None
 
     def build(self, make: Any, prior: Prior, noise_scale: Tensor) -> Autoencoder:
         """The untrained model of a `Blueprint`."""
@@ -121,11 +126,6 @@ def _width(make: Any) -> int:
     return SETTLED_HIDDEN if make.learned else HIDDEN
 
 
-def _sharpness(make: Any) -> float:
-    """Sharpness of DDVI's encoder."""
-    return SETTLED_SHARPNESS if make.learned else 1.0
-
-
 def _diffusion(make: Any) -> DiffusionPosterior:
     final = {} if make.conditional else {"final": LATENT_FINAL}
     return DiffusionPosterior(
@@ -136,7 +136,8 @@ def _diffusion(make: Any) -> DiffusionPosterior:
         conditional=make.conditional,
         n_hidden=_width(make),
         n_hidden_denoiser=_width(make) // 2,
-        sharpness=_sharpness(make),
+        sharpness=SETTLED_SHARPNESS if make.learned else 1.0,
+        n_waves=SETTLED_WAVES if make.learned else 0,
     )
 
 
@@ -156,10 +157,10 @@ SYSTEMS: dict[str, System] = {
         posterior=_diffusion,
         models=(DDVI, LatentClassDDVI),
         shares=WAKE_SLEEP_SHARES,
-        refinement=0.3,
         width=_width,
         n_auto=(45, 750, 2000),
-        n_settled=600,
+        n_settled=560,
+        settled_shares=SETTLED_SHARES,
     ),
     "aevb": System(
         title="AEVB",

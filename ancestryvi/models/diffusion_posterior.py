@@ -49,7 +49,7 @@ class DiffusionPosterior(EncoderPosterior):
         Width of the encoder, which has two hidden layers.
     n_hidden_denoiser : int, default=128
         Width of the denoiser.
-    sharpness : float, default=1.0
+    sharpness, n_waves
         As for `EncoderPosterior`.
 
     Notes
@@ -73,9 +73,15 @@ class DiffusionPosterior(EncoderPosterior):
         n_hidden: int = 256,
         n_hidden_denoiser: int = 128,
         sharpness: float = 1.0,
+        n_waves: int = 0,
     ) -> None:
         super().__init__(
-            n_features, n_latent, n_classes=n_classes, n_hidden=n_hidden, sharpness=sharpness
+            n_features,
+            n_latent,
+            n_classes=n_classes,
+            n_hidden=n_hidden,
+            sharpness=sharpness,
+            n_waves=n_waves,
         )
         self.diffusion = diffusion
         self.conditional = conditional

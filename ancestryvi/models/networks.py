@@ -20,15 +20,43 @@ def mlp(n_inputs: int, n_hidden: int, n_layers: int, n_outputs: int) -> nn.Seque
     return nn.Sequential(*layers, nn.Linear(widths[-1], n_outputs))
 
 
-class Scale(nn.Module):
-    """Multiplication by a fixed factor."""
+class Waves(nn.Module):
+    """The inputs, times a factor, and random Fourier features of them.
 
-    def __init__(self, factor: float) -> None:
+    The features are cos(w'x / `width` + p), with w standard normal and p uniform. Functions that
+    are linear in them are about as smooth as a Gaussian kernel of this standard deviation; of the
+    inputs alone, networks learn smooth functions first, and changes over short distances late.
+
+    Parameters
+    ----------
+    n_inputs : int
+    n_waves : int
+        Number of Fourier features.
+    factor : float
+        Of the inputs.
+
+    References
+    ----------
+    Rahimi and Recht (2007), Random Features for Large-Scale Kernel Machines, NeurIPS, algorithm 1.
+    Tancik et al. (2020), Fourier Features Let Networks Learn High Frequency Functions in Low
+    Dimensional Domains, NeurIPS. Rahaman et al. (2019), On the Spectral Bias of Neural Networks,
+    ICML.
+    """
+
+    frequencies: Tensor
+    phases: Tensor
+    width: Tensor
+
+    def __init__(self, n_inputs: int, n_waves: int, factor: float) -> None:
         super().__init__()
         self.factor = factor
+        self.register_buffer("frequencies", torch.randn(n_inputs, n_waves))
+        self.register_buffer("phases", 2.0 * torch.pi * torch.rand(n_waves))
+        self.register_buffer("width", torch.ones(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.factor * x
+        waves = (x @ (self.frequencies / self.width) + self.phases).cos()
+        return torch.cat([self.factor * x, waves], dim=-1)
 
 
 def zero_init(layer: nn.Linear) -> nn.Linear:

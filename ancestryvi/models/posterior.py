@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from ancestryvi.models.networks import Scale, mlp, zero_init
+from ancestryvi.models.networks import Waves, mlp, zero_init
 
 LOG_SCALE_RANGE = (-10.0, 3.0)
 """Log standard deviations that the encoder may give, on a map of a few units. Networks extrapolate
@@ -118,9 +118,10 @@ class EncoderPosterior(Posterior):
     n_hidden : int, default=256
         Width of the encoder, which has two hidden layers.
     sharpness : float, default=1.0
-        Factor of x on its way into the encoder. Networks learn smooth functions first (Rahaman et
-        al. 2019, On the spectral bias of neural networks, ICML); the larger the factor, the
-        shorter are the distances over which they learn places to change.
+        Factor of x on its way into the encoder: the larger, the shorter are the distances over
+        which it learns places to change.
+    n_waves : int, default=0
+        Random Fourier features that the encoder sees beside x; see `networks.Waves`.
     """
 
     class_factor: Tensor
@@ -133,12 +134,15 @@ class EncoderPosterior(Posterior):
         n_classes: int = 0,
         n_hidden: int = 256,
         sharpness: float = 1.0,
+        n_waves: int = 0,
     ) -> None:
         super().__init__()
         self.n_latent = n_latent
         self.n_classes = n_classes
         self.encoder = nn.Sequential(
-            Scale(sharpness), mlp(n_features, n_hidden, 1, n_hidden), nn.SiLU()
+            Waves(n_features, n_waves, sharpness),
+            mlp(n_features + n_waves, n_hidden, 1, n_hidden),
+            nn.SiLU(),
         )
         self.belief_head = nn.Linear(n_hidden, 2 * n_latent)
         if n_classes:
@@ -146,6 +150,11 @@ class EncoderPosterior(Posterior):
             self.class_correction = zero_init(nn.Linear(n_hidden, n_classes))
             self.register_buffer("class_factor", torch.ones(()))
             self.class_features = nn.Parameter(torch.zeros(n_classes, n_hidden))
+
+    @property
+    def waves(self) -> Waves:
+        """The first layer of the encoder."""
+        return cast(Waves, self.encoder[0])
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Encoding:
         """The belief, and the features it was read from; see `Posterior.encode`."""

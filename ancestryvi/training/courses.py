@@ -73,6 +73,7 @@ Course = Callable[[Any, Plan], Iterator[Phase]]
 """From an untrained model and a plan to phases, each to be run before the next is asked for."""
 
 WAKE_SLEEP_SHARES = {"layout": 0.08, "warm start": 0.6, "dreaming": 0.12, "wake-sleep": 0.2}
+SETTLED_SHARES = {"layout": 0.1, "warm start": 0.73, "dreaming": 0.1, "wake-sleep": 0.07}
 WAKE_SHARES = {"layout": 0.08, "warm start": 0.6, "wake-sleep": 0.2}
 ADVERSARIAL_SHARES = {"layout": 0.08, "adversarial": 0.6, "settling": 0.2}
 DECODER_SHARES = {"layout": 0.08, "auto-encoder": 0.6, "settling": 0.2}

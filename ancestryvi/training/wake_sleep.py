@@ -33,6 +33,10 @@ SETTLED = ("encoder.", "belief_head.", "class_head.", "class_correction.")
 WARM_UP = 0.3
 """Share of the warm start over which the weight of the prior terms rises from 0."""
 
+LARGE = 10_000
+"""Samples from which on a third of the pairs does: among so many, a neighbour that is put a few
+places off is nearly as near. UMAP takes fewer epochs from the same number on."""
+
 HELD_SHARE = 0.3
 """Share of `beta_reg` that it rises to where a layout holds the map together. Beside a layout the
 whole weight does harm: a standard normal, which the prior is until clusters come in, packs samples
@@ -86,6 +90,10 @@ class Pairs:
     x: Tensor
     nearest: Tensor
 
+    def beside(self, n_rows: int) -> int:
+        """How many pairs to draw beside so many rows: three for two, in large cohorts one."""
+        return (n_rows if len(self.x) >= LARGE else 3 * n_rows) // 2
+
     def draw(self, n_pairs: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Random samples and one random neighbour of each, both of shape (n_pairs, n_features)."""
         n_samples, n_neighbours = self.nearest.shape
@@ -131,9 +139,9 @@ def warm_start(
     """Train decoder and encoder as AEVB, with the encoder's Gaussian belief as the posterior.
 
     This is the pre-training of algorithm 1, line 1. The prior stays as it is. With `pairs`, the
-    means of the beliefs of neighbours are drawn together, and apart from those of the batch: half
-    as many pairs as it has rows, each seen from both ends. With a weight `beta_layout`, clusters
-    are held near their `places`, in which neighbours have no say, and samples within are free.
+    means of the beliefs of neighbours are drawn together, and apart from those of half the batch,
+    each pair from both ends. With a weight `beta_layout`, clusters are held near their `places`, in
+    which neighbours have no say, and samples within are free.
     """
     held_to = places if weights.beta_layout else None
     rate, share = (WARM_START_RATE, 1.0) if held_to is None else (HELD_RATE, HELD_SHARE)
@@ -141,7 +149,7 @@ def warm_start(
 
     def loss(x: Tensor, done: float, labels: Tensor | None = None) -> Mapping[str, Tensor]:
         n_rows = len(x)
-        both = () if pairs is None else pairs.draw((n_rows + 1) // 2, generator)
+        both = () if pairs is None else pairs.draw(pairs.beside(n_rows), generator)
         mean, scale = model.posterior.encoder_belief(torch.cat([x, *both]))
         noise = normal((n_rows, model.n_latent), x, generator)
         belief = mean[:n_rows], scale[:n_rows]
@@ -155,7 +163,8 @@ def warm_start(
         if both:
             ends = mean[n_rows:]
             partners = ends.roll(len(ends) // 2, 0)
-            terms["neighbors"] = neighbour_loss(ends, partners, mean[:n_rows]).mean()
+            others = mean[: (n_rows + 1) // 2]
+            terms["neighbors"] = neighbour_loss(ends, partners, others).mean()
             total = total + weights.beta_neighbors * terms["neighbors"]
         if held_to is not None:
             terms["layout"] = held_to.strain(x, mean[:n_rows])
