@@ -186,10 +186,9 @@ def tools(cohort: dict[str, NDArray], seed: int) -> dict[str, float]:
 def held_out(cohort: dict[str, NDArray], seed: int) -> dict[str, float]:
     """Probabilities and places of a fifth of the samples that the fit left out.
 
-    A sample is rightly assigned if it is in the cluster that holds most of its population. Its
-    place is compared with that on a map of all samples, onto which the map of the fit is moved,
-    turned and scaled by its own samples (Procrustes). By chance alone, samples that are right just
-    as often as their probability says have a calibration error as well.
+    A sample is rightly assigned if it is in the cluster that holds most of its population. By
+    chance alone, samples that are right just as often as their probability says have a calibration
+    error as well.
     """
     kept, rest, y = cohort["kept"], cohort["rest"], cohort["y"]
     names, population = np.unique(y, return_inverse=True)
@@ -206,18 +205,36 @@ def held_out(cohort: dict[str, NDArray], seed: int) -> dict[str, float]:
         for _ in range(N_CHANCES)
     ]
     joint = AncestryDDVI(k, random_state=seed).fit(cohort["x"]).embedding_
-    here, there = model.embedding_, joint[kept]
-    turn, scale = orthogonal_procrustes(here - here.mean(axis=0), there - there.mean(axis=0))
-    factor = scale / np.square(here - here.mean(axis=0)).sum()
-    moved = (placed.embedding - here.mean(axis=0)) @ turn * factor + there.mean(axis=0)
-    apart = np.linalg.norm(moved - joint[rest], axis=1)
     return {
         "accuracy": float(right.mean()),
         "calibration": calibration_error(placed.probabilities, right),
         "chance": float(np.mean(by_chance)),
         "populations": calibration_error(named, named.argmax(axis=1) == population[rest]),
-        "distance": float(np.median(apart) / np.ptp(joint, axis=0).max()),
+        "distance": distance(cohort, joint, model.embedding_, placed.embedding),
     }
+
+
+def held_out_of_umap(cohort: dict[str, NDArray], seed: int) -> dict[str, float]:
+    """Places of the same samples by UMAP with default settings."""
+    joint = UMAP(random_state=seed).fit(cohort["x"]).embedding_
+    model = UMAP(random_state=seed).fit(cohort["x_kept"])
+    placed = model.transform(cohort["x_rest"])
+    return {"distance": distance(cohort, joint, model.embedding_, placed)}
+
+
+def distance(cohort: dict[str, NDArray], joint: NDArray, fitted: NDArray, placed: NDArray) -> float:
+    """Median distance of projected samples from their places on a map of all, over its width.
+
+    The map of the fit is moved, turned and scaled onto that of all by its own samples
+    (Procrustes).
+    """
+    there = joint[cohort["kept"]]
+    centred = fitted - fitted.mean(axis=0)
+    turn, scale = orthogonal_procrustes(centred, there - there.mean(axis=0))
+    factor = scale / np.square(centred).sum()
+    moved = (placed - fitted.mean(axis=0)) @ turn * factor + there.mean(axis=0)
+    apart = np.linalg.norm(moved - joint[cohort["rest"]], axis=1)
+    return float(np.median(apart) / np.ptp(joint, axis=0).max())
 
 
 def chosen(cohort: dict[str, NDArray]) -> dict[str, float]:
@@ -303,6 +320,9 @@ def main() -> None:
             ledger.once(partial(held_out, cohort, seed), cohort=name, method="held out", seed=seed)
             for seed in range(min(options.seeds, LARGE.get(name, options.seeds)))
         ]
+        of_umap = ledger.once(
+            partial(held_out_of_umap, cohort, 0), cohort=name, method="held out, umap", seed=0
+        )
         projected.append(
             {
                 "cohort": name,
@@ -311,6 +331,7 @@ def main() -> None:
                 "by chance alone": interval([run["chance"] for run in runs]),
                 "that of populations": interval([run["populations"] for run in runs]),
                 "distance of places": interval([run["distance"] for run in runs]),
+                "of UMAP's": f"{of_umap['distance']:.3f}",
             }
         )
     chosen_cohorts = "" if options.cohorts == NAMES else f" --cohorts {' '.join(options.cohorts)}"
@@ -334,7 +355,7 @@ def main() -> None:
             "would be by chance if probabilities were right, and the error of the probabilities of "
             "populations, each cluster standing for the populations of its samples; median "
             "distance from the place on a map of all samples, both maps superimposed, as a share "
-            "of its width.\n\n"
+            "of its width, and that of UMAP, of one seed.\n\n"
             f"{markdown(projected)}"
         )
     write("default", "".join(sections))

@@ -185,7 +185,10 @@ def _components(
     )
     n_dropped = int((~pca.fit_samples_).sum())
     if n_dropped:
-        notes.add(f"{n_dropped} samples with too few calls take no part in the benchmark.")
+        notes.add(
+            f"{n_dropped:,} samples with too few calls or close relatives take no part in the "
+            "benchmark."
+        )
     columns = [f"PC{i + 1}" for i in range(scores.shape[1])]
     labels = cohort.labels[pca.fit_samples_]
     return pd.DataFrame(scores[pca.fit_samples_], labels.index, columns), labels

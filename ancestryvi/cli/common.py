@@ -136,7 +136,8 @@ labels_options = [
     click.option(
         "--label-column",
         callback=_with_labels,
-        help="Column of --labels to colour and score by. Default: 'population' or the first.",
+        help="Column of --labels to colour and score by. Default: 'population', 'pop', or the "
+        "first that groups samples.",
     ),
 ]
 

@@ -322,6 +322,14 @@ def _embed(
         if n_pcs != "auto" and scores.shape[1] < n_pcs:
             notes.add(f"{n_pcs} principal components were asked for; {scores.shape[1]} exist.")
     classes = getattr(model, "classes_", None)
+    if taught is not None and classes is not None:
+        known = ~pd.isna(taught) & (placed.labels >= 0)
+        n_other = int((classes[placed.labels[known]] != taught[known]).sum())
+        if n_other:
+            notes.add(
+                f"{n_other:,} of {int(known.sum()):,} labelled samples are more like another label "
+                "by their genotypes, which is their cluster."
+            )
     history = getattr(model, "history_", {})
     asked = parameters["n_clusters"]
     n_empty = 0 if asked == "auto" else min(asked, len(scores)) - model.n_clusters_

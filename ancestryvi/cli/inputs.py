@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -84,9 +85,15 @@ def read_cohort(
         if joined.n_matched < len(table):
             notes.add(
                 f"{joined.n_matched} of {len(table)} samples have a row in {labels}; the others "
-                "are mapped without a label."
+                "have no label."
             )
     label_column = _choose_label(table, label_column, labels)
+    if label_column is not None and not _groups(table, label_column):
+        notes.add(
+            f"Column {label_column!r} of {labels} has {table[label_column].nunique():,} different "
+            f"values for {table[label_column].notna().sum():,} samples, so scores against it say "
+            "nothing; choose another with --label-column."
+        )
     data: Any
     if source.content == "scores":
         if len(paths) > 1:
@@ -156,7 +163,7 @@ def input_files(
 
 
 def _choose_label(table: pd.DataFrame, asked: str | None, path: str | None) -> str | None:
-    """The label column to colour by."""
+    """The label column to score by, and to colour by: by name, or the first that groups samples."""
     columns = list(table.columns)
     if asked is not None:
         if asked not in columns:
@@ -166,7 +173,12 @@ def _choose_label(table: pd.DataFrame, asked: str | None, path: str | None) -> s
     for name in ("population", "pop"):
         if name in by_name:
             return str(by_name[name])
-    return columns[0] if columns else None
+    return next(filter(partial(_groups, table), columns), columns[0] if columns else None)
+
+
+def _groups(table: pd.DataFrame, column: str) -> bool:
+    """Whether categories of a column hold two samples or more in the mean: labels, not values."""
+    return 2 * table[column].nunique() <= table[column].notna().sum()
 
 
 def leading_scores(data: pd.DataFrame, n_pcs: int | None) -> pd.DataFrame:

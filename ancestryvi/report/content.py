@@ -22,8 +22,8 @@ class ReportContent:
         ``cluster``, ``probability``, the label columns and any numeric column to colour by, such
         as ``call_rate``. What ``spread`` and ``entropy`` mean is explained where they are given.
     label_columns : sequence of str
-        Columns of the table that hold labels; the first usable one colours the map, and
-        ``metrics`` are taken to be against it.
+        Columns of the table that hold labels. ``metrics`` are taken to be against the first, and
+        the first usable one colours the map.
     probabilities : DataFrame of shape (n_samples, n_clusters), optional
         Probability of each cluster, rows as in the table, columns the names of the clusters; NaN
         for samples that were not placed.

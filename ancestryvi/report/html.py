@@ -210,9 +210,10 @@ def _counts_section(shown: pd.DataFrame, colour: Colouring) -> str:
 def _metrics_section(content: ReportContent, shown: pd.DataFrame, colour: Colouring) -> str:
     if not content.metrics:
         return ""
+    scored = content.label_columns[0] if content.label_columns else "cluster"
     reference: dict[str, float] = {}
     note = ""
-    if colour.group is not None:
+    if colour.group is not None and colour.column == scored:
         reference = reference_line(
             category_names(shown[colour.column]), category_names(shown[colour.group])
         )
@@ -232,7 +233,7 @@ def _metrics_section(content: ReportContent, shown: pd.DataFrame, colour: Colour
         if reference:
             cells.append(td(_number(reference[key]) if key in reference else "", "n"))
         rows.append(tr([*cells, td(meaning, "soft")]))
-    against = f" against {colour.column}" if colour.column != "cluster" else ""
+    against = f" against {scored}" if content.label_columns else ""
     return section(f"Scores{against}", note, html_table([*head, "<th></th>"], rows))
 
 

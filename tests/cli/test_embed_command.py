@@ -313,6 +313,20 @@ def test_the_label_column_can_be_chosen(embedded, cohort, run_quick, tmp_path):
     assert metrics["n_labelled"] == 40
 
 
+def test_values_are_no_labels_unless_they_are_asked_for(embedded, cohort, run_quick, tmp_path):
+    """The first column that groups samples is scored, and the report says which one was."""
+    sex = ["F", "M"] * (len(cohort.ids) // 2)
+    rows = [f"{name},{20 + i / 2},{sex[i]}" for i, name in enumerate(cohort.ids)]
+    file = tmp_path / "labels.csv"
+    file.write_text("\n".join(["sample,age,sex", *rows]))
+    for asked, scored in (((), "sex"), (("--label-column", "age"), "age")):
+        out = tmp_path / scored
+        said = run_quick(embedded.vcf, "--labels", file, *asked, "--out", out).output
+        assert json.loads((out / "metrics.json").read_text())["label_column"] == scored
+        assert f"Scores against {scored}" in (out / "report.html").read_text()
+        assert ("'age' of" in said and "say nothing" in said) == (scored == "age")
+
+
 def test_force_replaces_an_earlier_run_and_keeps_other_files(embedded, cohort, run_quick, tmp_path):
     out = tmp_path / "map"
     run_quick(embedded.vcf, "--labels", embedded.labels, "--out", out)
@@ -352,6 +366,22 @@ def test_learned_labels_are_given_to_the_samples_without_one(taught, cohort):
     assert "labels that the fit has seen" in (out / "report.html").read_text(encoding="utf-8")
     assert AncestryDDVI.load(out / "model").classes_.tolist() == ["A", "B", "C", "D"]
     assert json.loads((out / "metrics.json").read_text())["labels_were_fitted"] is True
+
+
+def test_a_wrong_label_is_counted_and_not_followed(embedded, run, tmp_path):
+    labels = pd.read_csv(embedded.labels, sep="\t")
+    row = labels.index[labels["population"] == "A"][0]
+    labels.loc[row, "population"] = "B"
+    labels.to_csv(tmp_path / "labels.tsv", sep="\t", index=False)
+    result = run(
+        "embed", embedded.vcf, "--labels", tmp_path / "labels.tsv", "--learn-labels",
+        "--n-epochs", 60, "--out", tmp_path / "map",
+    )  # fmt: skip
+    table = pd.read_csv(tmp_path / "map" / "embedding.tsv", sep="\t").set_index("sample_id")
+    assert table.loc[labels.loc[row, labels.columns[0]], "cluster"] == "A"
+    known = table[table["population"].notna()]
+    n_other = (known["cluster"] != known["population"]).sum()
+    assert f"{n_other} of {len(known)} labelled samples are more like another" in result.stderr
 
 
 def test_a_model_of_labels_places_and_names_new_samples(taught, cohort, run, tmp_path):

@@ -1,9 +1,10 @@
-"""What clusters start from, against sums written out sample by sample."""
+"""What training starts from, against sums written out sample by sample."""
 
 import numpy as np
 import pytest
 import torch
 
+from ancestryvi import AncestryDDVI
 from ancestryvi.estimators.blueprint import Blueprint
 from ancestryvi.estimators.starts import MIN_VARIANCE, SMALLEST_NOISE, start_clusters
 from ancestryvi.estimators.tool_parts import Mixture
@@ -73,3 +74,16 @@ def test_noise_stays_positive_and_never_grows(mixture):
     assert (noise >= 0.999 * SMALLEST_NOISE).all()
     model, *_ = started(100.0 * torch.randn(N_SAMPLES, N_FEATURES), mixture)
     np.testing.assert_allclose(model.log_noise.detach().exp(), 9.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3])
+def test_waves_are_as_wide_as_neighbours_are_apart(spread):
+    """In units of x; and not of no width where samples are repeated."""
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.normal(size=(4, 3)), 20, axis=0) + spread * rng.normal(size=(80, 3))
+    model = AncestryDDVI(4, n_epochs=1, random_state=0).fit(x)
+    apart = np.sort(np.linalg.norm(x[:, None] - x, axis=-1), axis=1)[:, 1:16]
+    unit = np.sqrt(np.square(x - x.mean(axis=0)).mean())
+    width = model._fitted.module.posterior.waves.width.item()
+    assert width == pytest.approx(max(np.median(apart) / unit, 1e-3), rel=1e-4)
+    assert np.isfinite(model.embedding_).all()
