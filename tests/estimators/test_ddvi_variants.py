@@ -320,13 +320,13 @@ LAYOUT, WARM, DREAM, WAKE_SLEEP = "layout", "warm start", "dreaming", "wake-slee
 @pytest.mark.parametrize(
     ("variant", "phases", "n_epochs"),
     [
-        ("default", [LAYOUT, WARM, DREAM, WAKE_SLEEP], [5, 35, 7, 3]),
-        ("latent sleep", [LAYOUT, WARM, DREAM, WAKE_SLEEP], [5, 35, 7, 3]),
-        ("no sleep", [LAYOUT, WARM, "wake"], [5, 41, 4]),
-        ("clusters of the prior", [LAYOUT, WARM, DREAM, WAKE_SLEEP], [5, 35, 7, 3]),
+        ("default", [LAYOUT, WARM, DREAM, WAKE_SLEEP], [5, 36, 5, 4]),
+        ("latent sleep", [LAYOUT, WARM, DREAM, WAKE_SLEEP], [5, 36, 5, 4]),
+        ("no sleep", [LAYOUT, WARM, "wake"], [6, 41, 4]),
+        ("clusters of the prior", [LAYOUT, WARM, DREAM, WAKE_SLEEP], [5, 36, 5, 4]),
         ("pinwheel", [LAYOUT, WARM, DREAM, WAKE_SLEEP], [4, 30, 6, 10]),
         ("no pre-training", [LAYOUT, WAKE_SLEEP], [14, 36]),
-        ("sleeps more", [LAYOUT, WARM, DREAM, WAKE_SLEEP], [5, 35, 7, 3]),
+        ("sleeps more", [LAYOUT, WARM, DREAM, WAKE_SLEEP], [5, 36, 5, 4]),
     ],
 )
 def test_phases_and_their_epochs(X, variant, phases, n_epochs):
