@@ -256,7 +256,7 @@ def test_history_has_the_phases_in_order(X):
     fitted = model(n_epochs=50).fit(X)
     phases = fitted.history_.phases
     assert list(dict.fromkeys(phases)) == ["layout", "warm start", "dreaming", "wake-sleep"]
-    assert [phases.count(name) for name in dict.fromkeys(phases)] == [5, 35, 7, 3]
+    assert [phases.count(name) for name in dict.fromkeys(phases)] == [5, 36, 5, 4]
     assert fitted.n_iter_ == len(fitted.history_) == len(phases) == 50
     bound = np.array(fitted.history_["wake/elbo"])
     assert_array_equal(
