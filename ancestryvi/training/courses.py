@@ -79,7 +79,8 @@ ADVERSARIAL_SHARES = {"layout": 0.08, "adversarial": 0.6, "settling": 0.2}
 DECODER_SHARES = {"layout": 0.08, "auto-encoder": 0.6, "settling": 0.2}
 SCORE_SHARES = {"diffusion": 0.3, "layout": 0.08, "encoder": 0.4, "settling": 0.2}
 CORRECTED_SHARES = SCORE_SHARES | {"corrector": 0.2}
-"""Shares of the epochs that phases get."""
+"""Shares of the epochs that phases get; settled: DDVI's, where a warm start makes the map and what
+comes after refines it."""
 
 
 def wake_sleep_course(model: Any, plan: Plan) -> Iterator[Phase]:
