@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from os import PathLike
 from typing import Any
 
@@ -14,6 +15,7 @@ from ancestryvi.estimators.latent_variable import LatentVariableEstimator
 from ancestryvi.exceptions import ModelFormatError
 from ancestryvi.persistence import ARRAYS_FILE, MODEL_FILE, Artifact, whole_directory
 from ancestryvi.preprocess import GenotypePCA
+from ancestryvi.preprocess.unseen import ScorePrior
 from ancestryvi.training import History
 
 SCALARS = ("input_", "elbo_", "n_iter_", "n_features_in_")
@@ -69,6 +71,7 @@ def save_model(model: AncestryEstimator, path: str | PathLike[str], *, overwrite
             "fitted": {name: getattr(model.pca_, name) for name in PCA_SCALARS},
         }
         arrays |= {f"pca.{name}": getattr(model.pca_, name) for name in PCA_ARRAYS}
+        arrays |= {f"scores.{name}": array for name, array in vars(model._score_prior).items()}
         tables = {table: getattr(model.pca_, name) for name, table in PCA_TABLES.items()}
         tables["qc"] = _without_sample_ids(tables["qc"])
     with whole_directory(path, overwrite=overwrite, owned=OWNED) as staging:
@@ -124,7 +127,11 @@ def _restore(artifact: Artifact, kind: type[AncestryEstimator]) -> AncestryEstim
         model.classes_ = np.array(classes, dtype=object if isinstance(classes[0], str) else None)
     if "feature_names" in record:
         model.feature_names_in_ = np.array(record["feature_names"], dtype=object)
-    model.pca_ = _restore_pca(artifact) if "pca" in record else None
+    model.pca_ = model._score_prior = None
+    if "pca" in record:
+        model.pca_ = _restore_pca(artifact)
+        names = (field.name for field in fields(ScorePrior))
+        model._score_prior = ScorePrior(**{name: arrays[f"scores.{name}"] for name in names})
     model._fitted = kind.fitted_type.restore(record, arrays)
     if getattr(model, "prior", "") is None:
         model.prior = model._fitted.module.prior

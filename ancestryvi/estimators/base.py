@@ -27,7 +27,7 @@ from ancestryvi.estimators.uncertain import expected_probabilities, whole_spread
 from ancestryvi.genotypes.alleles import VariantMatch
 from ancestryvi.preprocess import GenotypePCA
 from ancestryvi.preprocess.inputs import as_genotypes, as_matrix, is_path, kind_of_input
-from ancestryvi.preprocess.unseen import Unseen
+from ancestryvi.preprocess.unseen import ScorePrior, Unseen
 
 
 def _where(ability: str) -> Callable[[Any], bool]:
@@ -53,6 +53,7 @@ class AncestryEstimator(
     pca: GenotypePCA | None
     random_state: Any
     _fitted: Any
+    _score_prior: ScorePrior | None
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the map and the clusters.
@@ -96,6 +97,9 @@ class AncestryEstimator(
             del self.classes_  # of an earlier fit
         random = check_random_state(self.random_state)
         self._fitted = self._learn(features[fitted], random, codes)
+        if self.pca_ is not None:
+            codes = argmax(self._fitted.probabilities(features[fitted]))
+            self._score_prior = ScorePrior.of_clusters(features[fitted], codes)
         return self._read_out(features, unseen)
 
     @property
@@ -156,7 +160,7 @@ class AncestryEstimator(
         """Decide what X is, fit `pca_` if it is genotypes, and return features."""
         self.input_ = self.input if self.input != "auto" else kind_of_input(X)
         if self.input_ == "features":
-            self.pca_ = None
+            self.pca_ = self._score_prior = None
             features = validate_data(self, as_matrix(X), dtype=np.float64, ensure_min_samples=2)
             return features, Unseen()
         self.pca_ = clone(self.pca) if self.pca is not None else self._default_pca()
@@ -185,7 +189,7 @@ class AncestryEstimator(
 
     def _read_out(self, features: NDArray[np.float64], unseen: Unseen) -> Self:
         """Set the fitted attributes; drop learned clusters that are empty, order them by size."""
-        codes = argmax(expected_probabilities(self._fitted, features, unseen))
+        codes = argmax(self._expected_probabilities(features, unseen))
         if self._fitted.learned and not hasattr(self, "classes_"):
             codes = self._in_order(codes, features, unseen)
         self._codes = codes
@@ -208,7 +212,12 @@ class AncestryEstimator(
                 self._fitted = self._fitted.keep_clusters(order)
             if len(order) == n_clusters:
                 return np.append(np.argsort(order), -1)[codes]
-            codes = argmax(expected_probabilities(self._fitted, features, unseen))
+            codes = argmax(self._expected_probabilities(features, unseen))
+
+    def _expected_probabilities(
+        self, features: NDArray[np.float64], unseen: Unseen
+    ) -> NDArray[np.float64]:
+        return expected_probabilities(self._fitted, features, unseen, self._score_prior)
 
     def _publish(self) -> None:
         """Attributes that follow from what was fitted and the clusters of its samples."""
@@ -279,7 +288,7 @@ class AncestryEstimator(
         check_is_fitted(self)
         scores, unseen, match = self._with_unseen(X)
         places = self._fitted.place(scores)
-        probabilities = expected_probabilities(self._fitted, scores, unseen)
+        probabilities = self._expected_probabilities(scores, unseen)
         return Projection(
             places,
             probabilities,
@@ -302,7 +311,7 @@ class AncestryEstimator(
             Rows sum to 1; NaN for samples without any call.
         """
         features, unseen, _ = self._with_unseen(X)
-        return expected_probabilities(self._fitted, features, unseen)
+        return self._expected_probabilities(features, unseen)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable cluster of each sample, of shape (n_samples,); -1 without any call.

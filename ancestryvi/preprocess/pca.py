@@ -349,7 +349,7 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _noise(self) -> tuple[NDArray[np.float64], float]:
         """Variance s of a scaled variant beside the components: over that of each new score, and s.
 
-        Ratios are above 0. The variance of a new score is that of its axis and s; the sum stands
+        Both are above 0. The variance of a new score is that of its axis and s; the sum stands
         for the former, which makes up for what linked variants say of each other: uncertainties are
         right or a little large, where without s they are too small by a tenth.
         """
@@ -357,7 +357,8 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         total = self.explained_variance_[0] / self.explained_variance_ratio_[0]
         rest = (total - self.explained_variance_.sum()) / max(1, n_variants - n_components)
         of_new = self.explained_variance_ * self.shrinkage_**2
-        return np.maximum(rest / of_new, MIN_SHARE), max(rest, 0.0)
+        variance = max(rest, MIN_SHARE * of_new[0])
+        return variance / of_new, variance
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -146,12 +146,13 @@ def place(
     normal = present @ present.T
     new = (called > 0) & ~np.isin(known_by, fitted)
     gappy = np.flatnonzero(new & (called < here.sum()))
-    unseen = Unseen()
+    of_noise = 1.0 if variance is None else variance
+    unseen = Unseen(of_noise, of_noise / noise, np.ones(len(noise)))
     if present.shape[1] < components.shape[1]:
         complete = np.flatnonzero(new & (called == here.sum()))
-        scores[complete] = _expected(scores[complete], normal, noise)
         if variance is not None:
-            unseen = Unseen.of_loadings(complete, normal[None], noise, variance)
+            unseen = unseen.with_more(complete, scores[complete], normal[None])
+        scores[complete] = _expected(scores[complete], normal, noise)
     if len(gappy):
         absent = map_reduce(
             _Gaps(match, components, gappy), source, blocks, add, name="missing calls"
@@ -163,9 +164,9 @@ def place(
             seen = np.tile(normal, (len(rows), 1, 1))
             seen[:, *upper] -= absent[start : start + step]
             seen[:, *upper[::-1]] = seen[:, *upper]
-            scores[rows] = _expected(scores[rows], seen, noise)
             if variance is not None:
-                unseen = unseen.with_more(Unseen.of_loadings(rows, seen, noise, variance))
+                unseen = unseen.with_more(rows, scores[rows], seen)
+            scores[rows] = _expected(scores[rows], seen, noise)
     scores[called == 0] = np.nan
     return Placement(scores, known_by, unseen)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from ancestryvi.preprocess.passes import BLOCK_BYTES
 
@@ -15,87 +16,178 @@ NOTICEABLE = 0.05
 """Share of the squared loadings of a component that is unseen from which on it counts. With less,
 the standard deviation of a score by its noise is hardly a fortieth larger."""
 
+PSEUDO_SAMPLES = 10.0
+"""Samples of the common variance that every cluster is given, as in the mixture of features."""
+
+MIN_SHARE = 0.05
+"""Variance within a cluster besides that of noise, over the latter, at least."""
+
 N_DRAWS = 64
 """Scores that are drawn for a sample; the same noise for all, so that a sample's do not depend on
 the others. The second half mirrors the first."""
 
 
 @dataclass(frozen=True)
-class Unseen:
-    """Gaussian uncertainty of scores, of the samples where it is noticeable.
+class ScorePrior:
+    """Where scores are before any call is seen: a mixture of Gaussians.
 
     Parameters
     ----------
-    groups : sequence of tuple of two ndarrays
-        Rows, of shape (n_rows,), and factors L of covariances L L', of shape
-        (n_rows or 1, n_components, n_components); one factor is that of all its rows.
+    weights : ndarray of shape (n_parts,)
+        They sum to 1.
+    means : ndarray of shape (n_parts, n_components)
+    covariance : ndarray of shape (n_components, n_components)
+        Within parts, in the mean over samples.
+    widths : ndarray of shape (n_parts,)
+        Variance of each part over that mean.
     """
 
-    groups: Sequence[tuple[NDArray[np.intp], NDArray[np.float32]]] = ()
+    weights: NDArray[np.float64]
+    means: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    widths: NDArray[np.float64]
 
     @classmethod
-    def of_loadings(
-        cls,
-        rows: NDArray[np.intp],
-        seen: NDArray[np.float64],
-        noise: NDArray[np.float64],
-        variance: float,
-    ) -> Self:
-        """Where so much of the loadings is seen.
-
-        The score is V_o'z_o + V_u'z_u with unknown z_u = V_u t + e_u. Given z_o, t has covariance
-        s (V_o'V_o + diag(s / v))^-1, so that with G = V_u'V_u = 1 - V_o'V_o the score has
-        s (G (V_o'V_o + diag(s / v))^-1 G + G).
-
-        Parameters
-        ----------
-        rows : ndarray of shape (n_rows,)
-            Samples.
-        seen : ndarray of shape (n_rows or 1, n_components, n_components)
-            V_o'V_o of each, or of all.
-        noise : ndarray of shape (n_components,)
-            s / v, as for `preprocess.project.place`.
-        variance : float
-            s, the variance of a scaled variant beside the components.
-        """
-        unknown = np.eye(seen.shape[-1]) - seen
-        noticeable = np.diagonal(unknown, axis1=1, axis2=2).max(axis=1) > NOTICEABLE
-        if not len(rows) or not noticeable.any():
-            return cls()
-        seen, unknown = seen[noticeable], unknown[noticeable]
-        spread = unknown @ np.linalg.solve(seen + np.diag(noise), unknown) + unknown
-        squares, axes = np.linalg.eigh(spread)
-        factors = axes * np.sqrt(variance * squares.clip(min=0.0))[:, None, :]
-        own = rows if len(noticeable) == 1 else rows[noticeable]
-        return cls([(own, factors.astype(np.float32))])
-
-    def with_more(self, other: Unseen) -> Self:
-        """This and what is known of other samples."""
-        return replace(self, groups=[*self.groups, *other.groups])
-
-    def over(self, units: NDArray[np.float64]) -> Self:
-        """That of scores divided by these, of shape (n_components,)."""
-        by = units.astype(np.float32)[:, None]
-        return replace(self, groups=[(rows, factors / by) for rows, factors in self.groups])
-
-    def draws(
-        self, scores: NDArray[np.float64]
-    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
-        """Rows, and scores drawn for them, of shape (N_DRAWS, n_rows, n_components).
+    def of_clusters(cls, scores: NDArray[np.float64], codes: NDArray[np.int64]) -> Self:
+        """That of samples in clusters.
 
         Parameters
         ----------
         scores : ndarray of shape (n_samples, n_components)
-            Those to expect, of all samples. They are the mean of the draws of a sample, whose
-            covariance is exact as well for up to half as many components as there are draws.
+        codes : ndarray of shape (n_samples,)
+            Cluster of each sample.
+
+        Examples
+        --------
+        >>> scores = np.array([[0.0, 1.0], [0.0, 3.0], [9.0, 5.0]])
+        >>> prior = ScorePrior.of_clusters(scores, np.array([0, 0, 4]))
+        >>> prior.means.tolist()
+        [[0.0, 2.0], [9.0, 5.0]]
         """
-        noise = np.random.RandomState(0).normal(size=(N_DRAWS // 2, scores.shape[1]))
-        left, _, right = np.linalg.svd(noise, full_matrices=False)
-        half = np.sqrt(max(noise.shape)) * left @ right
-        both = np.concatenate([half, -half])
-        step = max(1, BLOCK_BYTES // (8 * both.size))
-        for rows, factors in self.groups:
+        _, part, sizes = np.unique(codes, return_inverse=True, return_counts=True)
+        members = np.eye(len(sizes))[part].T
+        means = members @ scores / sizes[:, None]
+        off = scores - means[part]
+        covariance = off.T @ off / len(scores)
+        variances = np.diag(covariance)
+        ratios = np.divide(off**2, variances, out=np.ones_like(off), where=variances > 0.0)
+        sums = members @ ratios.mean(axis=1)
+        widths = (sums + PSEUDO_SAMPLES) / (sizes + PSEUDO_SAMPLES)
+        return cls(sizes / len(scores), means, covariance, widths)
+
+    def beside_noise(self, units: NDArray[np.float64], variance: float) -> Self:
+        """That of the scores times units, of shape (n_components,), less noise of this variance."""
+        squares, axes = np.linalg.eigh(self.covariance * np.outer(units, units))
+        left = np.maximum(squares - variance, MIN_SHARE * variance)
+        return replace(self, means=self.means * units, covariance=axes * left @ axes.T)
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """What is known of the scores of the samples that noticeably much is missing of.
+
+    With loadings V, whose rows o are seen, and u unseen, a sample's scaled dosages are
+    z = V t + e, with variance s of e in every variant. Its score V'z is V_o'z_o + V_u'z_u.
+
+    Parameters
+    ----------
+    variance : float
+        s, above 0.
+    axes : ndarray of shape (n_components,)
+        Variance of t along each component.
+    units : ndarray of shape (n_components,)
+        What draws of scores are divided by.
+    groups : sequence of tuple of three ndarrays
+        Rows, of shape (n_rows,); V_o'z_o of each, of shape (n_rows, n_components); and V_o'V_o, of
+        shape (n_rows or 1, n_components, n_components): one is that of all rows.
+    """
+
+    variance: float = 1.0
+    axes: NDArray[np.float64] = field(default_factory=lambda: np.ones(0))
+    units: NDArray[np.float64] = field(default_factory=lambda: np.ones(0))
+    groups: Sequence[tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float32]]] = ()
+
+    def with_more(
+        self,
+        rows: NDArray[np.intp],
+        sums: NDArray[np.float64],
+        seen: NDArray[np.float64],
+    ) -> Self:
+        """This and other samples, as in `groups`, if much is missing of them."""
+        unseen = 1.0 - np.diagonal(seen, axis1=1, axis2=2)
+        noticeable = unseen.max(axis=1) > NOTICEABLE
+        if not len(rows) or not noticeable.any():
+            return self
+        own = noticeable if len(seen) > 1 or len(rows) == 1 else slice(None)
+        group = (rows[own], sums[own], seen[noticeable].astype(np.float32))
+        return replace(self, groups=[*self.groups, group])
+
+    def over(self, units: NDArray[np.float64]) -> Self:
+        """That of scores divided by these, of shape (n_components,)."""
+        return replace(self, units=self.units * units)
+
+    def draws(
+        self, prior: ScorePrior | None = None
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
+        """Rows, and scores drawn for them, of shape (N_DRAWS, n_rows, n_components).
+
+        Given part k of the prior, with mean m_k and covariance W of t, t has covariance
+        C = (W^-1 + S / s)^-1 with S = V_o'V_o, and mean c_k = C (W^-1 m_k + V_o'z_o / s). With
+        G = V_u'V_u = 1 - S the score then has mean V_o'z_o + G c_k and covariance G C G + s G. The
+        part has probability in proportion to its weight times
+        exp(c_k'C^-1 c_k / 2 - m_k'W^-1 m_k / 2). Parts have one W, so that a sample takes one
+        inversion, and draws from part k are as much wider as it is: in many dimensions draws that
+        are a little too wide for a narrow cluster are all in wide ones.
+
+        Parameters
+        ----------
+        prior : ScorePrior, optional
+            Of the scores in their units; W is its covariance less s, which all scores have by e.
+            Without it, one Gaussian about 0 with the variances of the axes; then the mean of the
+            draws is that of `preprocess.project.place`, and their covariance exact for up to half
+            as many components as there are draws.
+
+        Yields
+        ------
+        rows, scores : ndarray
+        """
+        if not self.groups:
+            return
+        if prior is None:
+            middle = np.zeros((1, len(self.axes)))
+            prior = ScorePrior(np.ones(1), middle, np.diag(self.axes), np.ones(1))
+        else:
+            prior = prior.beside_noise(self.units, self.variance)
+        precision = np.linalg.inv(prior.covariance)
+        pull = prior.means @ precision
+        own = np.log(prior.weights) - 0.5 * (pull * prior.means).sum(axis=1)
+        identity = np.eye(len(self.axes))
+        noise, ranks = _fixed_noise(len(self.axes))
+        step = max(1, BLOCK_BYTES // (8 * (noise.size + prior.means.size + 4 * identity.size)))
+        for rows, sums, seen in self.groups:
             for start in range(0, len(rows), step):
-                some = rows[start : start + step]
-                own = factors if len(factors) == 1 else factors[start : start + step]
-                yield some, scores[some] + np.einsum("nij,dj->dni", own, both)
+                some = slice(start, start + step)
+                of_each = seen if len(seen) == 1 else seen[some]
+                covariance = np.linalg.inv(precision + of_each / self.variance)
+                force = pull + sums[some, None] / self.variance
+                given = force @ covariance
+                chance = softmax(own + 0.5 * (force * given).sum(axis=-1), axis=1)
+                part = (chance.cumsum(axis=1) < ranks[:, None, None]).sum(axis=-1)
+                unseen = identity - of_each
+                means = sums[some, None] + given @ unseen
+                spread = unseen @ covariance @ unseen + self.variance * unseen
+                squares, axes = np.linalg.eigh(spread)
+                factors = axes * np.sqrt(squares.clip(min=0.0))[:, None, :]
+                off = np.einsum("nij,dj->dni", factors, noise)
+                off = off * np.sqrt(prior.widths)[part][..., None]
+                yield rows[some], (means[np.arange(len(means)), part] + off) / self.units
+
+
+def _fixed_noise(n_components: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Normal noise with mean 0 and covariance 1, of shape (N_DRAWS, n_components), and ranks."""
+    random = np.random.RandomState(0)
+    noise = random.normal(size=(N_DRAWS // 2, n_components))
+    left, _, right = np.linalg.svd(noise, full_matrices=False)
+    half = np.sqrt(max(noise.shape)) * left @ right
+    ranks = (random.permutation(N_DRAWS) + 0.5) / N_DRAWS
+    return np.concatenate([half, -half]), ranks

@@ -142,11 +142,12 @@ def test_what_is_missing_of_a_sample_makes_it_less_certain(of_genotypes, genotyp
     gappy = Genotypes(calls, genotypes.samples, genotypes.variants)
     placed = of_genotypes.project(gappy)
     scores, _, unseen = of_genotypes.pca_.project_with_unseen(gappy)
-    ((rows, draws),) = unseen.draws(scores)
+    ((rows, draws),) = unseen.draws(of_genotypes._score_prior)
     assert rows.tolist() == [3]
     module = of_genotypes._fitted
     expected = np.mean([module.probabilities(drawn) for drawn in draws], axis=0)
     assert_allclose(placed.probabilities[rows], expected)
+    ((_, draws),) = unseen.draws()
     apart = np.mean([np.square(module.place(d) - placed.embedding[rows]).sum() for d in draws])
     own = module.spread(scores)[rows]
     assert_allclose(placed.spread[rows], np.sqrt(own**2 + apart))

@@ -1,13 +1,24 @@
-"""Uncertainty of scores with missing calls, against the Gaussian that they come from."""
+"""Scores of samples with missing calls, against the Gaussians that they come from."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
-from ancestryvi.preprocess.unseen import N_DRAWS, NOTICEABLE, Unseen
+from ancestryvi.preprocess.unseen import (
+    MIN_SHARE,
+    N_DRAWS,
+    NOTICEABLE,
+    PSEUDO_SAMPLES,
+    ScorePrior,
+    Unseen,
+)
 
 N_VARIANTS, N_COMPONENTS = 60, 3
 VARIANCE = 0.7
 OF_AXES = np.array([5.0, 2.0, 0.3])
+NOTHING = Unseen(VARIANCE, OF_AXES, np.ones(N_COMPONENTS))
 
 
 @pytest.fixture
@@ -15,91 +26,188 @@ def loadings():
     return np.linalg.qr(np.random.default_rng(0).normal(size=(N_VARIANTS, N_COMPONENTS)))[0]
 
 
-def seen(loadings, known):
-    return (loadings[known].T @ loadings[known])[None]
+@pytest.fixture
+def calls():
+    """Scaled dosages of three samples."""
+    return np.random.default_rng(4).normal(scale=1.5, size=(3, N_VARIANTS))
 
 
-def unseen(loadings, *masks):
+@pytest.fixture
+def prior():
+    """Two far parts and a near one, correlated within."""
+    root = np.random.default_rng(5).normal(size=(N_COMPONENTS, N_COMPONENTS))
+    means = np.array([[4.0, 0.0, 1.0], [-4.0, 1.0, 0.0], [-3.0, 2.0, 1.0]])
+    covariance = root @ root.T + (1.0 + VARIANCE) * np.eye(N_COMPONENTS)
+    return ScorePrior(np.array([0.5, 0.2, 0.3]), means, covariance, np.ones(3))
+
+
+def unseen(loadings, calls, *masks):
     """Of samples 0, 1 and so on, each with calls of its own."""
-    rows = np.arange(len(masks))
-    of_each = np.concatenate([seen(loadings, known) for known in masks])
-    return Unseen.of_loadings(rows, of_each, VARIANCE / OF_AXES, VARIANCE)
+    sums = np.array([loadings[o].T @ z[o] for z, o in zip(calls, masks, strict=False)])
+    seen = np.array([loadings[known].T @ loadings[known] for known in masks])
+    return NOTHING.with_more(np.arange(len(masks)), sums, seen)
 
 
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.8])
-def test_covariances_are_those_of_the_full_score_given_what_is_known(loadings, share):
-    """The joint Gaussian of all scaled calls, conditioned in the open."""
+def given_in_the_open(loadings, z, known, mean, covariance):
+    """Mean and covariance of the full score given known calls, and their log density."""
+    of_calls = loadings @ mean
+    joint = loadings @ covariance @ loadings.T + VARIANCE * np.eye(N_VARIANTS)
+    beside = joint[np.ix_(~known, known)] @ np.linalg.inv(joint[np.ix_(known, known)])
+    off = z[known] - of_calls[known]
+    score = loadings[known].T @ z[known] + loadings[~known].T @ (of_calls[~known] + beside @ off)
+    within = joint[np.ix_(~known, ~known)] - beside @ joint[np.ix_(known, ~known)]
+    density = multivariate_normal.logpdf(off, cov=joint[np.ix_(known, known)])
+    return score, loadings[~known].T @ within @ loadings[~known], density
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.8])
+def test_one_gaussian_is_that_of_all_calls_given_those_known(loadings, calls, share):
     known = np.random.default_rng(1).random(N_VARIANTS) < share
-    joint = loadings * OF_AXES @ loadings.T + VARIANCE * np.eye(N_VARIANTS)
-    beside = joint[np.ix_(~known, known)]
-    given = joint[np.ix_(~known, ~known)] - beside @ np.linalg.solve(
-        joint[np.ix_(known, known)], beside.T
+    mean, covariance, _ = given_in_the_open(
+        loadings, calls[0], known, np.zeros(N_COMPONENTS), np.diag(OF_AXES)
     )
-    expected = loadings[~known].T @ given @ loadings[~known]
-    (rows, factors), *more = unseen(loadings, known).groups
+    ((rows, draws),) = unseen(loadings, calls, known).draws()
     assert rows.tolist() == [0]
-    assert not more
-    found = factors[0] @ factors[0].T
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert draws.shape == (N_DRAWS, 1, N_COMPONENTS)
+    off = draws[:, 0] - mean
+    np.testing.assert_allclose(off.mean(axis=0), 0.0, atol=1e-5)
+    np.testing.assert_allclose(off.T @ off / N_DRAWS, covariance, rtol=1e-4, atol=1e-5)
 
 
-def test_samples_that_little_is_missing_of_are_left_alone(loadings):
+@pytest.mark.parametrize("share", [0.05, 0.2])
+def test_a_mixture_is_that_of_all_calls_given_those_known(
+    loadings, calls, prior, share, monkeypatch
+):
+    """Each part by its density of the known calls; many draws for exact moments."""
+    monkeypatch.setattr("ancestryvi.preprocess.unseen.N_DRAWS", 40_000)
+    known = np.random.default_rng(2).random(N_VARIANTS) < share
+    of_axes = prior.covariance - VARIANCE * np.eye(N_COMPONENTS)
+    means, covariances, densities = zip(
+        *(given_in_the_open(loadings, calls[1], known, mean, of_axes) for mean in prior.means),
+        strict=True,
+    )
+    weights = prior.weights * np.exp(np.array(densities) - max(densities))
+    weights /= weights.sum()
+    assert weights.max() < 0.95
+    mean = weights @ np.array(means)
+    second = sum(
+        w * (c + np.outer(m - mean, m - mean))
+        for w, m, c in zip(weights, means, covariances, strict=True)
+    )
+    ((_, draws),) = unseen(loadings, calls[1:], known).draws(prior)
+    np.testing.assert_allclose(draws[:, 0].mean(axis=0), mean, atol=0.05)
+    np.testing.assert_allclose(np.cov(draws[:, 0].T, bias=True), second, atol=0.15)
+
+
+def test_a_sample_that_nothing_is_known_of_is_of_any_part_by_its_weight(
+    loadings, calls, monkeypatch
+):
+    """Parts far apart: each draw shows which one it is of, and how wide that is."""
+    monkeypatch.setattr("ancestryvi.preprocess.unseen.N_DRAWS", 6_400)
+    means = np.array([[900.0, 0.0, 0.0], [0.0, 900.0, 0.0], [0.0, 0.0, 900.0]])
+    widths = np.array([1.0, 1.0, 9.0])
+    covariance = (VARIANCE + 2.0) * np.eye(N_COMPONENTS)
+    prior = ScorePrior(np.array([0.625, 0.125, 0.25]), means, covariance, widths)
+    ((_, draws),) = unseen(loadings, calls, np.zeros(N_VARIANTS, bool)).draws(prior)
+    part = draws[:, 0].argmax(axis=1)
+    assert np.bincount(part).tolist() == [4_000, 800, 1_600]
+    squares = np.square(draws[:, 0] - means[part])
+    for k, width in enumerate(widths):
+        assert squares[part == k].mean() == pytest.approx(width * (VARIANCE + 2.0), rel=0.1)
+
+
+def test_parts_have_the_noise_of_a_score_at_least(loadings, calls):
+    point = ScorePrior(np.ones(1), np.zeros((1, 3)), np.zeros((3, 3)), np.ones(1))
+    ((_, draws),) = unseen(loadings, calls, np.zeros(N_VARIANTS, bool)).draws(point)
+    expected = (1.0 + MIN_SHARE) * VARIANCE * np.eye(3)
+    np.testing.assert_allclose(np.cov(draws[:, 0].T, bias=True), expected, atol=1e-6)
+
+
+def test_samples_that_little_is_missing_of_are_left_alone(loadings, calls):
     nearly = np.ones(N_VARIANTS, bool)
     nearly[np.square(loadings).max(axis=1).argmin()] = False
     assert np.square(loadings[~nearly]).sum(axis=0).max() < NOTICEABLE
     half = np.arange(N_VARIANTS) % 2 == 0
-    assert not unseen(loadings, nearly).groups
-    ((rows, factors),) = unseen(loadings, nearly, half, nearly).groups
+    assert not unseen(loadings, calls, nearly).groups
+    ((rows, draws),) = unseen(loadings, calls, nearly, half, nearly).draws()
     assert rows.tolist() == [1]
-    assert len(factors) == 1
+    ((_, alone),) = unseen(loadings, calls[1:], half).draws()
+    np.testing.assert_allclose(draws, alone)
 
 
-def test_one_factor_may_be_that_of_many_samples(loadings):
+def test_what_is_seen_may_be_the_same_of_many_samples(loadings, calls, prior):
+    half = np.arange(N_VARIANTS) % 2 == 0
+    each = unseen(loadings, calls, half, half, half)
+    ((_, sums, seen),) = each.groups
     rows = np.array([4, 0, 7])
-    half = seen(loadings, slice(0, N_VARIANTS // 2))
-    shared = Unseen.of_loadings(rows, half, VARIANCE / OF_AXES, VARIANCE)
-    single = Unseen.of_loadings(rows[:1], half, VARIANCE / OF_AXES, VARIANCE)
-    scores = np.arange(24.0).reshape(8, 3)
-    ((found, draws),) = shared.draws(scores)
-    assert found.tolist() == rows.tolist()
-    assert draws.shape == (N_DRAWS, 3, N_COMPONENTS)
-    ((_, alone),) = single.draws(scores)
-    np.testing.assert_allclose(alone[:, 0], draws[:, 0])
+    shared = NOTHING.with_more(rows, sums, seen[:1])
+    for of in (None, prior):
+        ((found, draws),) = shared.draws(of)
+        assert found.tolist() == rows.tolist()
+        ((_, expected),) = each.draws(of)
+        np.testing.assert_allclose(draws, expected, atol=1e-9)
 
 
-def test_draws_have_the_scores_as_mean_and_depend_on_no_other_sample(loadings, monkeypatch):
+def test_draws_depend_on_no_other_sample(loadings, calls, prior, monkeypatch):
     rng = np.random.default_rng(2)
     masks = [rng.random(N_VARIANTS) < share for share in (0.1, 0.5, 0.7)]
-    scores = rng.normal(size=(3, N_COMPONENTS))
-    ((rows, draws),) = unseen(loadings, *masks).draws(scores)
+    ((rows, draws),) = unseen(loadings, calls, *masks).draws(prior)
     assert rows.tolist() == [0, 1, 2]
-    np.testing.assert_allclose(draws.mean(axis=0), scores, atol=1e-12)
-    ((_, factors),) = unseen(loadings, *masks).groups
-    for i, factor in enumerate(factors):
-        off = draws[:, i] - scores[i]
-        np.testing.assert_allclose(off.T @ off / N_DRAWS, factor @ factor.T, atol=1e-6)
-    again = unseen(loadings, masks[1])
-    ((_, alone),) = again.draws(scores[1:2])
-    np.testing.assert_allclose(alone[:, 0], draws[:, 1], atol=1e-6)
+    ((_, alone),) = unseen(loadings, calls[1:], masks[1]).draws(prior)
+    np.testing.assert_allclose(alone[:, 0], draws[:, 1], atol=1e-9)
     monkeypatch.setattr("ancestryvi.preprocess.unseen.BLOCK_BYTES", 1)
-    parts = list(unseen(loadings, *masks).draws(scores))
+    parts = list(unseen(loadings, calls, *masks).draws(prior))
     assert [part.tolist() for part, _ in parts] == [[0], [1], [2]]
-    np.testing.assert_allclose(np.concatenate([d for _, d in parts], axis=1), draws, atol=1e-12)
+    np.testing.assert_allclose(np.concatenate([d for _, d in parts], axis=1), draws, atol=1e-9)
 
 
 def test_more_components_than_draws_have_the_right_variance_in_all():
-    n_components = N_DRAWS
-    factors = np.eye(n_components, dtype=np.float32)[None]
-    ((_, draws),) = Unseen([(np.arange(1), factors)]).draws(np.zeros((1, n_components)))
-    assert np.square(draws).sum(axis=-1).mean() == pytest.approx(n_components)
+    n = N_DRAWS
+    nothing = np.zeros((1, n, n))
+    ((_, draws),) = (
+        Unseen(1e-9, np.ones(n), np.ones(n)).with_more(np.arange(1), np.zeros((1, n)), nothing)
+    ).draws()
+    assert np.square(draws).sum(axis=-1).mean() == pytest.approx(n)
 
 
-def test_units_and_more_samples(loadings):
+def test_units_and_more_samples(loadings, calls, prior):
     half = np.arange(N_VARIANTS) % 2 == 0
-    one = unseen(loadings, half)
+    one = unseen(loadings, calls, half)
     units = np.array([1.0, 0.5, 0.25])
-    ((_, factors),) = one.over(units).groups
-    np.testing.assert_allclose(factors, one.groups[0][1] / units[:, None], rtol=1e-6)
-    other = Unseen.of_loadings(np.array([5]), seen(loadings, ~half), VARIANCE / OF_AXES, VARIANCE)
-    assert [rows.tolist() for rows, _ in one.with_more(other).groups] == [[0], [5]]
-    assert list(Unseen().draws(np.zeros((2, 3)))) == []
+    ((_, plain),) = one.draws()
+    ((_, draws),) = one.over(units).draws()
+    np.testing.assert_allclose(draws, plain / units)
+    covariance = prior.covariance / np.outer(units, units)
+    in_units = replace(prior, means=prior.means / units, covariance=covariance)
+    ((_, plain),) = one.draws(prior)
+    ((_, draws),) = one.over(units).draws(in_units)
+    np.testing.assert_allclose(draws, plain / units)
+    ((_, sums, seen),) = one.groups
+    two = one.with_more(np.array([5]), sums, seen)
+    assert [rows.tolist() for rows, _ in two.draws()] == [[0], [5]]
+    assert list(Unseen().draws(prior)) == []
+
+
+def test_clusters_have_shares_means_widths_and_the_covariance_within_them():
+    rng = np.random.default_rng(3)
+    codes = rng.integers(0, 4, 500)
+    scores = rng.normal(size=(500, 3)) * [1.0, 2.0, 0.1] * (1 + codes[:, None])
+    scores += 5.0 * codes[:, None]
+    prior = ScorePrior.of_clusters(scores, 2 * codes)
+    sizes = np.bincount(codes)
+    np.testing.assert_allclose(prior.weights, sizes / 500)
+    within, widths = np.zeros((3, 3)), []
+    for k, mean in enumerate(prior.means):
+        np.testing.assert_allclose(mean, scores[codes == k].mean(axis=0))
+        within += sizes[k] / 500 * np.cov(scores[codes == k].T, bias=True)
+    np.testing.assert_allclose(prior.covariance, within)
+    for k in range(4):
+        own = (scores[codes == k].var(axis=0) / np.diag(within)).mean()
+        widths.append((sizes[k] * own + PSEUDO_SAMPLES) / (sizes[k] + PSEUDO_SAMPLES))
+    np.testing.assert_allclose(prior.widths, widths)
+
+
+def test_clusters_of_one_sample_each_are_as_wide_as_any():
+    prior = ScorePrior.of_clusters(np.arange(6.0).reshape(3, 2), np.arange(3))
+    assert not prior.covariance.any()
+    np.testing.assert_allclose(prior.widths, PSEUDO_SAMPLES / (1 + PSEUDO_SAMPLES) + 1 / 11)
