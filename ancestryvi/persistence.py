@@ -29,6 +29,8 @@ FORMAT_VERSION = 1
 
 MODEL_FILE = "model.json"
 ARRAYS_FILE = "arrays.safetensors"
+LABELS_FILE = "labels.tsv"
+"""Labels of the fitted samples, which `embed` leaves beside a model and `project` shows."""
 
 
 @contextmanager
@@ -65,7 +67,7 @@ def whole_directory(
     if path.is_dir() and any(path.iterdir()) and not overwrite:
         raise OutputError(
             f"{path} exists and is not empty; choose another directory, or replace what an earlier "
-            "run wrote there with --force (overwrite=True)."
+            "run wrote there (--force, or overwrite=True in Python)."
         )
     if path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
         raise OutputError(

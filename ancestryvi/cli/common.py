@@ -22,6 +22,11 @@ def say(message: str) -> None:
     click.echo(message, err=True)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with a noun: 1 sample, 2,504 samples."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def verb(function: Callable[..., None]) -> Callable[..., None]:
     """A command with --debug, whose failures are one message and exit status 1."""
 

@@ -10,7 +10,7 @@ from ancestryvi.cli.common import Notes, filter_options, options, say, verb
 
 
 @click.command()
-@click.argument("genotypes", nargs=-1, required=True, type=click.Path())
+@click.argument("genotypes", nargs=-1, metavar="GENOTYPES...", type=click.Path())
 @click.argument("out", type=click.Path())
 @click.option(
     "--skip-multiallelic",
@@ -42,6 +42,8 @@ def convert(
     missing; phase, qualities and other fields are not kept. Memory stays that of a few blocks, and
     OUT appears whole or not at all.
     """
+    if not genotypes:
+        raise click.UsageError(f"Nothing to read was named, only the output {out!r}.")
     with Notes() as notes:
         from ancestryvi.exceptions import OutputError
         from ancestryvi.genotypes import open_source, write_genotypes

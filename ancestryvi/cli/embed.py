@@ -19,7 +19,6 @@ from ancestryvi.cli.common import (
     verb,
 )
 from ancestryvi.cli.components import (
-    UNRELATED,
     IntOrAuto,
     components,
     dask_option,
@@ -253,6 +252,8 @@ def _embed(
 
     from ancestryvi.cli.inputs import leading_scores
     from ancestryvi.cli.outputs import Result, provenance_record, write_result
+    from ancestryvi.cli.reference import keep_labels
+    from ancestryvi.cli.remarks import remark_on_components
     from ancestryvi.device import resolve_device
     from ancestryvi.exceptions import LabelError
     from ancestryvi.preprocess.quality import QC_COLUMNS
@@ -290,37 +291,7 @@ def _embed(
             "loadings": model.pca_.components_,
             "scree": model.pca_.spectrum_,
         }
-        say(
-            f"Kept {len(details['variants']):,} of {model.n_features_in_:,} variants and fitted "
-            f"on {int(model.pca_.fit_samples_.sum()):,} of {len(scores):,} samples; "
-            f"{scores.shape[1]} principal components."
-        )
-        for row in qc[(qc["scope"] == "samples") & (qc["dropped"] > 0)].to_dict("records"):
-            notes.add(f"{row['dropped']} samples set aside, {row['step']}: {row['detail']}.")
-        called = qc[qc["step"] == "variant call rate"].iloc[-1]
-        if called["dropped"] > called["before"] / 2:
-            notes.add(
-                f"{called['dropped']:,} of {called['before']:,} variants are "
-                f"{called['detail']}. If some samples miss many calls, leave them out with "
-                "--samples, and place them with `ancestryvi project`."
-            )
-        off = qc[(qc["step"] == "not autosomal") & (qc["dropped"] > 0)]
-        for row in off.to_dict("records"):
-            notes.add(
-                f"{row['dropped']:,} variants are {row['detail']}, and were left out "
-                "(--keep-sex-chromosomes)."
-            )
-        related = qc.loc[qc["step"] == "related", "detail"].iloc[-1]
-        if related.startswith("skipped") and parameters["max_kinship"] < UNRELATED:
-            notes.add(f"Relatives were not looked for: {related}.")
-        if model.pca_.n_structure_ == 0:
-            notes.add(
-                "No structure: no principal component stands out from the noise of the others, so "
-                "map and clusters show chance differences between samples, not populations."
-            )
-        n_pcs = parameters["n_pcs"]
-        if n_pcs != "auto" and scores.shape[1] < n_pcs:
-            notes.add(f"{n_pcs} principal components were asked for; {scores.shape[1]} exist.")
+        remark_on_components(model.pca_, parameters, notes)
     classes = getattr(model, "classes_", None)
     if taught is not None and classes is not None:
         known = ~pd.isna(taught) & (placed.labels >= 0)
@@ -355,6 +326,7 @@ def _embed(
         **details,
     )
     model.save(staging / "model")
+    keep_labels(staging / "model", cohort)
     clock.lap("read-out")
     provenance = provenance_record(
         inputs=paths,

@@ -88,7 +88,7 @@ def read_cohort(
                 "have no label."
             )
     label_column = _choose_label(table, label_column, labels)
-    if label_column is not None and not _groups(table, label_column):
+    if label_column is not None and not groups_samples(table, label_column):
         notes.add(
             f"Column {label_column!r} of {labels} has {table[label_column].nunique():,} different "
             f"values for {table[label_column].notna().sum():,} samples, so scores against it say "
@@ -173,10 +173,10 @@ def _choose_label(table: pd.DataFrame, asked: str | None, path: str | None) -> s
     for name in ("population", "pop"):
         if name in by_name:
             return str(by_name[name])
-    return next(filter(partial(_groups, table), columns), columns[0] if columns else None)
+    return next(filter(partial(groups_samples, table), columns), columns[0] if columns else None)
 
 
-def _groups(table: pd.DataFrame, column: str) -> bool:
+def groups_samples(table: pd.DataFrame, column: str) -> bool:
     """Whether categories of a column hold two samples or more in the mean: labels, not values."""
     return 2 * table[column].nunique() <= table[column].notna().sum()
 

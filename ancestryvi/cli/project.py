@@ -9,6 +9,7 @@ import click
 from ancestryvi.cli.common import (
     Notes,
     Stopwatch,
+    counted,
     filter_options,
     force_option,
     input_option,
@@ -17,6 +18,14 @@ from ancestryvi.cli.common import (
     say,
     verb,
 )
+
+_MATCHED = {
+    "same": "with the same alleles",
+    "same_palindromic": "of them A/T or C/G",
+    "flipped": "with alleles swapped",
+    "strand": "on the other strand",
+    "strand_flipped": "on the other strand with alleles swapped",
+}
 
 
 @click.command()
@@ -77,6 +86,7 @@ def _project(
 
     from ancestryvi.cli.inputs import leading_scores
     from ancestryvi.cli.outputs import Result, provenance_record, write_result
+    from ancestryvi.cli.reference import reference_map
     from ancestryvi.exceptions import InputFormatError
     from ancestryvi.preprocess.quality import QC_COLUMNS
 
@@ -109,11 +119,18 @@ def _project(
             rows.append(("variants", status, left, counts[status], after, detail))
             left = after
         used = {name: n for name, n in counts.items() if name not in ("absent", "ambiguous")}
-        detail = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in used.items())
+        detail = ", ".join(f"{n:,} {_MATCHED[name]}" for name, n in used.items() if n)
         rows.append(("variants", "matched", left, 0, left, detail))
         say(
-            f"{match.n_matched:,} of the model's {n_reference:,} variants matched: {detail}; "
-            f"{counts['ambiguous']} ambiguous, {counts['absent']} absent."
+            f"{match.n_matched:,} of the model's {n_reference:,} variants are used: {detail}. "
+            f"{counts['absent']:,} are absent, and {counts['ambiguous']:,} ambiguous (A/T or C/G "
+            "with alleles swapped)."
+        )
+    n_fitted = int(placed.fitted.sum())
+    if n_fitted:
+        notes.add(
+            f"{n_fitted:,} of {counted(n_samples, 'sample')} took part in the fit of the model, "
+            "and are where they were."
         )
     classes = getattr(model, "classes_", None)  # of a model that was fitted with labels
     result = Result(
@@ -129,16 +146,7 @@ def _project(
         spread=placed.spread,
         call_rate=call_rate,
         class_names=None if classes is None else [str(name) for name in classes],
-        background=pd.DataFrame(
-            {
-                "sample_id": "reference sample",
-                **{
-                    f"{model.map_name}{i + 1}": column
-                    for i, column in enumerate(model.embedding_.T)
-                },
-                "cluster": model.labels_ if classes is None else map(str, model.labels_),
-            }
-        ),
+        background=reference_map(model, model_dir),
     )
     clock.lap("placed")
     provenance = provenance_record(
@@ -178,9 +186,10 @@ def _account_for_calls(
     detail += f": {few}" if few else ""
     rows.append(("samples", "sample call rate", n_placed, 0, n_placed, detail))
     if silent:
-        notes.add(f"{n_silent} samples have no call at these variants: {silent}.")
+        have = "has" if n_silent == 1 else "have"
+        notes.add(f"{counted(n_silent, 'sample')} {have} no call at these variants: {silent}.")
     if few:
         notes.add(
-            f"{n_few} samples have calls at less than {smallest:g} of these variants, so that "
-            f"they are placed by what is known, nearer the middle the less that is: {few}."
+            f"{counted(n_few, 'sample')} with calls at less than {smallest:g} of these variants, "
+            f"placed by what is known, nearer the middle the less that is: {few}."
         )

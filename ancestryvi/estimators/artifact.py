@@ -13,7 +13,13 @@ from ancestryvi import __version__
 from ancestryvi.estimators.base import AncestryEstimator
 from ancestryvi.estimators.latent_variable import LatentVariableEstimator
 from ancestryvi.exceptions import ModelFormatError
-from ancestryvi.persistence import ARRAYS_FILE, MODEL_FILE, Artifact, whole_directory
+from ancestryvi.persistence import (
+    ARRAYS_FILE,
+    LABELS_FILE,
+    MODEL_FILE,
+    Artifact,
+    whole_directory,
+)
 from ancestryvi.preprocess import GenotypePCA
 from ancestryvi.preprocess.unseen import ScorePrior
 from ancestryvi.training import History
@@ -38,7 +44,12 @@ PCA_ARRAYS = (
 )
 PCA_TABLES = {"variants_": "variants", "qc_": "qc"}
 
-OWNED = (MODEL_FILE, ARRAYS_FILE, *(f"{name}.tsv" for name in PCA_TABLES.values()))
+OWNED = (
+    MODEL_FILE,
+    ARRAYS_FILE,
+    LABELS_FILE,
+    *(f"{name}.tsv" for name in PCA_TABLES.values()),
+)
 """Names of the files of a model directory."""
 
 

@@ -27,6 +27,7 @@ from ancestryvi.estimators.uncertain import expected_probabilities, whole_spread
 from ancestryvi.genotypes.alleles import VariantMatch
 from ancestryvi.preprocess import GenotypePCA
 from ancestryvi.preprocess.inputs import as_genotypes, as_matrix, is_path, kind_of_input
+from ancestryvi.preprocess.project import Placement
 from ancestryvi.preprocess.unseen import ScorePrior, Unseen
 
 
@@ -84,7 +85,8 @@ class AncestryEstimator(
             If there are fewer samples than clusters; as many clusters as samples are fitted then.
         """
         self._check_parameters()
-        features, unseen = self._fit_features(as_genotypes(X) if is_path(X) else X)
+        placed = self._fit_features(as_genotypes(X) if is_path(X) else X)
+        features = placed.scores
         fitted = np.asarray(~np.isnan(features).any(axis=1))
         if self.pca_ is not None:
             fitted &= self.pca_.fit_samples_
@@ -100,7 +102,7 @@ class AncestryEstimator(
         if self.pca_ is not None:
             codes = argmax(self._fitted.probabilities(features[fitted]))
             self._score_prior = ScorePrior.of_clusters(features[fitted], codes)
-        return self._read_out(features, unseen)
+        return self._read_out(features, placed.unseen)
 
     @property
     @abstractmethod
@@ -156,17 +158,17 @@ class AncestryEstimator(
                 f"{last}. Got {value!r} instead."
             )
 
-    def _fit_features(self, X: Any) -> tuple[NDArray[np.float64], Unseen]:
+    def _fit_features(self, X: Any) -> Placement:
         """Decide what X is, fit `pca_` if it is genotypes, and return features."""
         self.input_ = self.input if self.input != "auto" else kind_of_input(X)
         if self.input_ == "features":
             self.pca_ = self._score_prior = None
             features = validate_data(self, as_matrix(X), dtype=np.float64, ensure_min_samples=2)
-            return features, Unseen()
+            return Placement.whole(features)
         self.pca_ = clone(self.pca) if self.pca is not None else self._default_pca()
         self.pca_.fit(X)
         self.n_features_in_ = self.pca_.n_features_in_
-        return self._with_unseen(X)[:2]
+        return self._placed(X)[0]
 
     def _default_pca(self) -> GenotypePCA:
         """How genotypes become features by default; on the device of training, if any."""
@@ -179,13 +181,12 @@ class AncestryEstimator(
             return self.pca_.transform(X)
         return validate_data(self, as_matrix(X), dtype=np.float64, reset=False)
 
-    def _with_unseen(self, X: Any) -> tuple[NDArray[np.float64], Unseen, VariantMatch | None]:
-        """Features, how uncertain they are by what is missing, and how variants matched."""
+    def _placed(self, X: Any) -> tuple[Placement, VariantMatch | None]:
+        """Features with what is missing of samples, and how variants matched."""
         check_is_fitted(self, "input_")
         if self.pca_ is None:
-            return self._features(X), Unseen(), None
-        scores, match, unseen = self.pca_.project_with_unseen(X)
-        return scores, unseen, match
+            return Placement.whole(self._features(X)), None
+        return self.pca_.place(X)
 
     def _read_out(self, features: NDArray[np.float64], unseen: Unseen) -> Self:
         """Set the fitted attributes; drop learned clusters that are empty, order them by size."""
@@ -286,7 +287,8 @@ class AncestryEstimator(
             If fewer than half of the fitted variants are present.
         """
         check_is_fitted(self)
-        scores, unseen, match = self._with_unseen(X)
+        placed, match = self._placed(X)
+        scores, unseen = placed.scores, placed.unseen
         places = self._fitted.place(scores)
         probabilities = self._expected_probabilities(scores, unseen)
         return Projection(
@@ -295,6 +297,7 @@ class AncestryEstimator(
             argmax(probabilities),
             whole_spread(self._fitted, scores, places, unseen),
             scores,
+            placed.fitted,
             match,
         )
 
@@ -310,8 +313,8 @@ class AncestryEstimator(
         probabilities : ndarray of shape (n_samples, n_clusters_)
             Rows sum to 1; NaN for samples without any call.
         """
-        features, unseen, _ = self._with_unseen(X)
-        return self._expected_probabilities(features, unseen)
+        placed, _ = self._placed(X)
+        return self._expected_probabilities(placed.scores, placed.unseen)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable cluster of each sample, of shape (n_samples,); -1 without any call.

@@ -254,6 +254,8 @@ class Projection:
         much is missing of a sample, also that of the places of the scores that it may have.
     scores : ndarray of shape (n_samples, n_pcs)
         The PC scores that they were placed by.
+    fitted : ndarray of shape (n_samples,), bool
+        Whether their calls are all those of a sample that the components were fitted on.
     match : VariantMatch or None
         How their variants matched the fitted ones; None for a model of features.
     """
@@ -263,4 +265,5 @@ class Projection:
     labels: NDArray[np.int64]
     spread: NDArray[np.float64]
     scores: NDArray[np.float64]
+    fitted: NDArray[np.bool_]
     match: VariantMatch | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -29,7 +30,6 @@ from ancestryvi.preprocess.quality import quality_control
 from ancestryvi.preprocess.scaling import patterson_parameters
 from ancestryvi.preprocess.shrinkage import shrinkage
 from ancestryvi.preprocess.spectrum import SpikedModel, n_outstanding
-from ancestryvi.preprocess.unseen import Unseen
 from ancestryvi.preprocess.where import arithmetic
 
 MIN_AUTO_COMPONENTS = 2
@@ -325,10 +325,10 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         placed, match = self._placed(X, uncertain=False)
         return placed.scores, match
 
-    def project_with_unseen(self, X: Any) -> tuple[NDArray[np.float64], VariantMatch, Unseen]:
-        """As `project`, and how uncertain scores are by what is missing of each sample."""
+    def place(self, X: Any) -> tuple[Placement, VariantMatch]:
+        """As `project`, and which samples were fitted, and what is missing of the others."""
         placed, match = self._placed(X, uncertain=True)
-        return placed.scores, match, placed.unseen.over(self.shrinkage_)
+        return replace(placed, unseen=placed.unseen.over(self.shrinkage_)), match
 
     def _placed(self, X: Any, *, uncertain: bool) -> tuple[Placement, VariantMatch]:
         check_is_fitted(self)
@@ -342,8 +342,7 @@ class GenotypePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         fitted = (self.mean_, self.scale_, self.components_, self.fingerprints_)
         noise, variance = self._noise()
         placed = place(source, match, *fitted, noise, variance if uncertain else None)
-        new = ~np.isin(placed.fingerprints, self.fingerprints_)
-        placed.scores[new] /= self.shrinkage_
+        placed.scores[~placed.fitted] /= self.shrinkage_
         return placed, match
 
     def _noise(self) -> tuple[NDArray[np.float64], float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -76,15 +76,20 @@ class Placement:
     ----------
     scores : ndarray of shape (n_samples, n_components)
         NaN for a sample without any call at the variants present.
-    fingerprints : ndarray of shape (n_samples,), uint64
-        See `fingerprints`.
+    fitted : ndarray of shape (n_samples,), bool
+        Whether the calls are all those of a fitted sample.
     unseen : Unseen
         How uncertain the scores are, of samples that much is missing of.
     """
 
     scores: NDArray[np.float64]
-    fingerprints: NDArray[np.uint64]
+    fitted: NDArray[np.bool_]
     unseen: Unseen
+
+    @classmethod
+    def whole(cls, scores: NDArray[np.float64]) -> Self:
+        """Scores of which nothing else is known."""
+        return cls(scores, np.zeros(len(scores), bool), Unseen())
 
 
 def place(
@@ -93,7 +98,7 @@ def place(
     mean: NDArray[np.float64],
     scale: NDArray[np.float64],
     components: NDArray[np.float32],
-    fitted: NDArray[np.uint64],
+    of_fitted: NDArray[np.uint64],
     noise: NDArray[np.float64],
     variance: float | None = None,
 ) -> Placement:
@@ -116,7 +121,7 @@ def place(
         Which variant of `source` each loading belongs to.
     mean, scale : ndarray of shape (n_variants,)
     components : ndarray of shape (n_components, n_variants), float32
-    fitted : ndarray of uint64
+    of_fitted : ndarray of uint64
         Fingerprints of the fitted samples.
     noise : ndarray of shape (n_components,)
         s / v, above 0.
@@ -144,7 +149,8 @@ def place(
     here = match.index >= 0
     present = components[:, here].astype(np.float64)
     normal = present @ present.T
-    new = (called > 0) & ~np.isin(known_by, fitted)
+    fitted = np.isin(known_by, of_fitted)
+    new = (called > 0) & ~fitted
     gappy = np.flatnonzero(new & (called < here.sum()))
     of_noise = 1.0 if variance is None else variance
     unseen = Unseen(of_noise, of_noise / noise, np.ones(len(noise)))
@@ -168,7 +174,7 @@ def place(
                 unseen = unseen.with_more(rows, scores[rows], seen)
             scores[rows] = _expected(scores[rows], seen, noise)
     scores[called == 0] = np.nan
-    return Placement(scores, known_by, unseen)
+    return Placement(scores, fitted, unseen)
 
 
 def _expected(

@@ -15,7 +15,14 @@ from ancestryvi.evaluate import assignment_entropy, reference_line
 from ancestryvi.report.content import ReportContent
 from ancestryvi.report.interactive import colour_columns, payload
 from ancestryvi.report.markup import class_of, html_table, nested, section, td, th, tr
-from ancestryvi.report.table import Colouring, categories, category_names, colouring, placed
+from ancestryvi.report.table import (
+    Colouring,
+    categories,
+    category_names,
+    colouring,
+    placed,
+    reference_names,
+)
 
 _NOTED_IDS: Final = 10
 _LISTED_SAMPLES: Final = 20
@@ -89,6 +96,7 @@ def write_report(path: str | Path, content: ReportContent) -> None:
         _headline(content, shown, colour),
         _map_section(columns, colour.column),
         _counts_section(shown, colour),
+        _reference_section(content),
         _metrics_section(content, shown, colour),
         _uncertain_section(content, colour),
         _qc_section(content.qc),
@@ -178,7 +186,16 @@ def _map_section(columns: Sequence[Mapping[str, Any]], chosen: str) -> str:
     )
 
 
-def _counts_section(shown: pd.DataFrame, colour: Colouring) -> str:
+def _reference_section(content: ReportContent) -> str:
+    """Which labels the clusters of a reference map hold."""
+    if content.background is None:
+        return ""
+    reference = placed(content.background, content.coordinates)
+    known = reference_names(reference)
+    return "" if known is None else _counts_section(reference, known, " among reference samples")
+
+
+def _counts_section(shown: pd.DataFrame, colour: Colouring, where: str = "") -> str:
     """Samples of each label in each cluster; a cluster stands below the label it holds most of."""
     if colour.column == "cluster":
         return ""
@@ -200,7 +217,7 @@ def _counts_section(shown: pd.DataFrame, colour: Colouring) -> str:
         rows.append(tr(cells, "first" if starts else ""))
     head = [*["<th></th>"] * (1 + is_grouped), *map(th, counts.columns), "<th>all</th>"]
     return section(
-        f"Clusters by {colour.column}",
+        f"Clusters by {colour.column}{where}",
         f"<p><small>Samples of each {escape(colour.column)} (row) in each cluster (column); "
         "the darker, the larger the share of the row.</small></p>",
         html_table(head, rows, "counts"),
@@ -316,8 +333,9 @@ def _reading_section(content: ReportContent) -> str:
     paragraphs = [
         "Each point is a sample, and samples whose genotypes are alike lie together. The axes have "
         "no unit and their direction no meaning. What is near is reliable; distances between far "
-        "groups are roughly to scale at best, and neither the size of a group nor the gap around "
-        "it measures diversity or time. Groups with many samples take more room.",
+        "groups are roughly to scale at best (by t-SNE and UMAP not even that), and neither the "
+        "size of a group nor the gap around it measures diversity or time. Groups with many "
+        "samples take more room.",
         _VOTES if content.voted else _RESPONSIBILITIES,
         "Clusters depend on the samples and variants that went in and on the number asked for. "
         "They describe this data set; they are not races, and need not be populations.",
@@ -325,9 +343,9 @@ def _reading_section(content: ReportContent) -> str:
     paragraphs += _uncertainty_paragraph(content)
     if content.background is not None:
         paragraphs.append(
-            "The samples were projected: the reference map, in grey, was made without them and did "
-            "not change. A sample of an ancestry that the reference lacks is still placed "
-            "somewhere, often between groups or on the nearest one."
+            "The samples were projected: the reference map, in grey, did not change. A sample of "
+            "an ancestry that the reference lacks is still placed somewhere, often between groups "
+            "or on the nearest one."
         )
     return section("How to read the map", *(f"<p>{text}</p>" for text in paragraphs))
 

@@ -174,6 +174,13 @@ def test_what_is_said(embedded):
     assert "\r" not in embedded.stderr  # no progress bar where there is no terminal
 
 
+def test_too_little_to_tell_close_populations_apart_is_noted(embedded):
+    n_used = len(embedded.table("model/variants.tsv"))
+    smallest = 1 / np.sqrt(40 * n_used)
+    assert f"40 samples and {n_used} variants cannot tell" in embedded.stderr
+    assert f"whose F_ST is below about {smallest:.2g}." in embedded.stderr
+
+
 @pytest.mark.parametrize(
     "name", ["spread", "entropy", "ddvi_spread", "ddvi_entropy", "cluster", "ddvi3"]
 )

@@ -104,6 +104,7 @@ WRONG = {
     "a device of no kind": ("embed", "x.vcf", "--out", "o", "--device", "abacus"),
     "a region that ends first": ("embed", "x.vcf", "--out", "o", "--region", "1:9-5"),
     "no region": ("convert", "x.vcf", "o.bed", "--region", " "),
+    "nothing to convert": ("convert", "x.vcf"),
     "a format that is not written": ("convert", "x.vcf", "o.doc"),
     "a column of no table": ("embed", "x.vcf", "--out", "o", "--label-column", "tribe"),
     "an id column of no table": ("project", "m", "x.vcf", "--out", "o", "--label-id", "tribe"),

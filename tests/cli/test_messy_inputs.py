@@ -238,7 +238,7 @@ def test_a_sample_of_few_calls_is_named(embed, cohort, tmp_path):
     calls[12, ::2] = -1
     table, stderr = embed(cohort.with_calls(calls).vcf(tmp_path / "poor.vcf"))
     assert table.loc[12, MAP].notna().all()
-    assert "1 samples set aside, sample call rate" in stderr
+    assert "1 sample set aside, sample call rate" in stderr
     assert "B02" in stderr
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import anndata
 import numpy as np
@@ -42,7 +43,8 @@ def test_fitted_samples_have_the_places_they_had(project, embedded, tmp_path, n_
     assert_array_equal(placed["cluster"], first["cluster"])
     for name in ("probability", "spread", "entropy"):
         assert_allclose(placed[name], first[name], atol=1e-6)
-    assert f"{n_used} of the model's {n_used} variants matched: {n_used} same" in stderr
+    assert f"{n_used} of the model's {n_used} variants are used: {n_used} with the same" in stderr
+    assert "Note: 40 of 40 samples took part in the fit of the model" in stderr
     written = {path.name for path in (tmp_path / "placed").iterdir()}
     assert written == set(OUTPUTS) - {"model", "metrics.json"}
 
@@ -54,7 +56,7 @@ def test_swapped_alleles_other_contig_names_and_another_order(
     other = cohort.swapped().on_contigs({"1": "chr1", "chrX2": "X2"}).take(variants=order)
     placed, stderr = project(other.vcf(tmp_path / "swapped.vcf"))
     assert_allclose(placed[MAP], embedded.table("embedding.tsv")[MAP], atol=1e-6)
-    assert f"matched: 0 same, {n_used} flipped" in stderr
+    assert f"variants are used: {n_used} with alleles swapped." in stderr
 
 
 def test_one_fitted_sample_alone(project, cohort, embedded, tmp_path):
@@ -69,8 +71,9 @@ def test_half_of_the_variants_missing(project, cohort, embedded, tmp_path, n_use
     places = {(c, p) for c, p in zip(model["contig"].astype(str), model["position"], strict=True)}
     n_present = sum((cohort.contig[j], cohort.position[j]) in places for j in kept)
     placed, stderr = project(cohort.take(variants=kept).vcf(tmp_path / "part.vcf"))
-    assert f"{n_present} of the model's {n_used} variants matched" in stderr
-    assert f"{n_used - n_present} absent" in stderr
+    assert f"{n_present} of the model's {n_used} variants are used" in stderr
+    assert f"{n_used - n_present} are absent" in stderr
+    assert "took part in the fit" not in stderr
     qc = pd.read_csv(tmp_path / "placed" / "qc.tsv", sep="\t").set_index("step")
     assert qc.loc["absent", "dropped"] == n_used - n_present
     assert qc.loc["matched", "kept"] == n_present
@@ -87,7 +90,7 @@ def test_a_sample_without_calls_is_listed_without_a_place(project, cohort, tmp_p
     placed, stderr = project(cohort.with_calls(calls).vcf(tmp_path / "silent.vcf"))
     assert placed.loc[2, [*MAP, "cluster", "probability", "spread", "entropy"]].isna().all()
     assert placed.drop(index=2)[MAP].notna().all(axis=None)
-    assert "1 samples have no call at these variants: A02" in stderr
+    assert "1 sample has no call at these variants: A02" in stderr
     qc = pd.read_csv(tmp_path / "placed" / "qc.tsv", sep="\t").set_index("step")
     assert qc.loc["no calls", ["before", "dropped", "kept"]].tolist() == [40, 1, 39]
     assert qc.loc["no calls", "detail"].endswith(": A02")
@@ -98,7 +101,7 @@ def test_samples_of_few_calls_are_named_and_placed(project, cohort, embedded, tm
     calls[[2, 11], ::2] = -1
     placed, stderr = project(cohort.with_calls(calls).vcf(tmp_path / "poor.vcf"))
     assert placed[MAP].notna().all(axis=None)
-    assert "Note: 2 samples have calls at less than 0.9 of these variants" in stderr
+    assert "Note: 2 samples with calls at less than 0.9 of these variants" in stderr
     assert "nearer the middle the less that is: A02, B01." in stderr
     scores = pd.read_csv(tmp_path / "placed" / "pcs.tsv", sep="\t", index_col="sample_id")
     of_posterior = AncestryDDVI.load(embedded.out / "model")._fitted.spread(scores.to_numpy())
@@ -112,6 +115,27 @@ def test_samples_of_few_calls_are_named_and_placed(project, cohort, embedded, tm
     model = [(c, p) in keys for c, p in zip(cohort.contig, cohort.position, strict=True)]
     adata = anndata.read_h5ad(tmp_path / "placed" / "embedding.h5ad")
     assert_allclose(adata.obs["call_rate"], (calls[:, model] >= 0).mean(axis=1))
+
+
+def test_the_reference_map_has_the_names_it_had(project, embedded, cohort, tmp_path):
+    """Half of its samples have one; no sample id is kept with them."""
+    kept = pd.read_csv(embedded.out / "model" / "labels.tsv", sep="\t", skip_blank_lines=False)
+    assert kept.columns.tolist() == ["population", "region"]
+    assert kept["population"][::2].tolist() == cohort.populations[::2]
+    assert kept["population"][1::2].isna().all()
+    new, _ = project(cohort.take(slice(0, 5)).vcf(tmp_path / "new.vcf"))
+    assert "population" not in new
+    report = (tmp_path / "placed" / "report.html").read_text()
+    assert "<h2>Clusters by population among reference samples</h2>" in report
+
+
+def test_names_of_other_samples_are_refused(run, embedded, tmp_path):
+    shutil.copytree(embedded.out / "model", tmp_path / "model")
+    (tmp_path / "model" / "labels.tsv").write_text("population\nA\n")
+    result = run("project", tmp_path / "model", embedded.vcf, "--out", tmp_path / "placed")
+    assert result.exit_code == 1
+    assert "labels.tsv has 1 row, and the model 40 samples" in result.stderr
+    assert not (tmp_path / "placed").exists()
 
 
 def test_labels_give_metrics(project, embedded, tmp_path, cohort):

@@ -141,7 +141,9 @@ def test_what_is_missing_of_a_sample_makes_it_less_certain(of_genotypes, genotyp
     calls[3, np.random.default_rng(0).random(genotypes.n_variants) < 0.9] = -1
     gappy = Genotypes(calls, genotypes.samples, genotypes.variants)
     placed = of_genotypes.project(gappy)
-    scores, _, unseen = of_genotypes.pca_.project_with_unseen(gappy)
+    found, _ = of_genotypes.pca_.place(gappy)
+    assert found.fitted.tolist() == placed.fitted.tolist() == [i != 3 for i in range(45)]
+    scores, unseen = found.scores, found.unseen
     ((rows, draws),) = unseen.draws(of_genotypes._score_prior)
     assert rows.tolist() == [3]
     module = of_genotypes._fitted

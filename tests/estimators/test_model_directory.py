@@ -167,6 +167,7 @@ def test_an_existing_model_is_replaced_only_when_asked(quick, saved_features, X)
 
 
 def test_tables_of_an_earlier_model_disappear(quick, saved_genotypes):
+    (saved_genotypes / "labels.tsv").write_text("population\nGBR\n")
     quick.save(saved_genotypes, overwrite=True)
     assert {file.name for file in saved_genotypes.iterdir()} == {"model.json", "arrays.safetensors"}
     assert AncestryDDVI.load(saved_genotypes).pca_ is None

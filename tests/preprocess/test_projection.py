@@ -5,7 +5,7 @@ import pytest
 from ancestryvi.exceptions import InputFormatError, OverlapError
 from ancestryvi.genotypes import Genotypes, match_variants, read_genotypes
 from ancestryvi.preprocess import GenotypePCA, passes
-from ancestryvi.preprocess.fingerprints import hash_weights
+from ancestryvi.preprocess.fingerprints import fingerprints, hash_weights
 from ancestryvi.preprocess.project import place
 
 COMPLEMENT = {"A": "T", "C": "G", "G": "C", "T": "A"}
@@ -231,7 +231,8 @@ def test_uncertainty_is_finite_where_components_leave_no_noise(make_genotypes):
     assert variance > 0.0
     assert (noise > 0.0).all()
     dosages[0, ::2] = -1
-    scores, _, unseen = model.project_with_unseen(make_genotypes(dosages))
+    placed, _ = model.place(make_genotypes(dosages))
+    scores, unseen = placed.scores, placed.unseen
     assert np.isfinite(scores).all()
     assert all(np.isfinite(draws).all() for _, draws in unseen.draws())
 
@@ -281,7 +282,11 @@ def test_the_function_alone_solves_for_each_sample(model, newcomers):
         placed.scores, expected(model, newcomers.dosages, present), atol=1e-4
     )
     # as if they had been fitted: the scores they had then
-    known = place(newcomers, match, *fitted, placed.fingerprints, *noise)
+    assert not placed.fitted.any()
+    calls = match.aligned_dosages(newcomers)
+    of_calls = fingerprints(calls, hash_weights(len(match.index)))
+    known = place(newcomers, match, *fitted, of_calls, *noise)
+    assert known.fitted.all()
     plain = np.where(present, scaled(model, newcomers.dosages), 0.0) @ model.components_.T
     np.testing.assert_allclose(known.scores, plain, atol=1e-4)
     assert not known.unseen.groups
