@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,7 @@ from ancestryvi.evaluate.metrics import (
 )
 from ancestryvi.evaluate.runs import SCORES, Run, RunFolder
 from ancestryvi.exceptions import InputFormatError, LabelError, SampleError
+from ancestryvi.genotypes.inflate import n_threads
 
 _FOLDS: Final = 5
 
@@ -78,7 +79,8 @@ def run_benchmark(
     memory_limit : float, optional
         GB of 2^30 bytes of resident memory above which a run is killed.
     jobs : int, default=1
-        Runs at the same time. With more than 1 they slow each other down.
+        Runs at the same time, each with its share of the cores. With more than 1 they still slow
+        each other down.
     conditions : mapping of str to object, optional
         Whatever else must be equal for runs to be compared, such as the number of clusters.
     force : bool, default=False
@@ -143,7 +145,11 @@ def run_benchmark(
             features_file=features_file,
             features=features,
             truth=truth,
-            limits={"time_limit": time_limit, "memory_limit": memory_limit},
+            limits={
+                "time_limit": time_limit,
+                "memory_limit": memory_limit,
+                "n_threads": None if jobs == 1 else max(1, n_threads() // jobs),
+            },
         )
         for run in _all_of(missing, work, jobs, progress):
             runs.write(run)
@@ -235,7 +241,7 @@ def _run_once(
     features_file: Path,
     features: pd.DataFrame,
     truth: NDArray[np.object_],
-    limits: Mapping[str, float | None],
+    limits: Mapping[str, Any],
 ) -> Run:
     """Fit in a process of its own, and score here."""
     estimator = clone(methods[run.method])

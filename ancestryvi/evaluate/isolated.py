@@ -35,6 +35,7 @@ _CHILD: Final = (
 _POLL_SECONDS: Final = 0.05
 _MB: Final = 2**20
 _LOG_CHARACTERS: Final = 4000
+_THREADS: Final = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")  # the first is OpenBLAS's and MKL's, too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,7 @@ def fit_in_process(
     *,
     time_limit: float | None = None,
     memory_limit: float | None = None,
+    n_threads: int | None = None,
     stop: threading.Event | None = None,
 ) -> Fit:
     """Fit an estimator in a process of its own; whatever happens there, this returns.
@@ -88,6 +90,9 @@ def fit_in_process(
         Seconds after which the process is killed, counted from its start.
     memory_limit : float, optional
         GB of 2^30 bytes. The process is killed soon after its resident memory exceeds it.
+    n_threads : int, optional
+        Threads of numerical libraries, where the environment does not say how many. By default
+        these take every core, and processes that share cores wait for each other's threads.
     stop : Event, optional
         The process is killed soon after this is set.
 
@@ -109,12 +114,14 @@ def fit_in_process(
             (folder / "estimator.pkl").write_bytes(pickle.dumps(estimator))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             return Fit(error=f"cannot be sent to a process of its own ({error})")
+        share = {} if n_threads is None else dict.fromkeys(_THREADS, str(n_threads))
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-c", _CHILD, name, os.fspath(features_file), *map(str, sys.path)],
                 stdin=subprocess.PIPE,  # held open as long as this process lives
                 stdout=log,
                 stderr=log,
+                env={**share, **os.environ},
                 start_new_session=True,  # so that all it starts can be killed, and Ctrl-C is ours
             )
             try:

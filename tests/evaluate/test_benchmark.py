@@ -100,6 +100,24 @@ def test_seconds_are_those_of_the_fit_without_the_start_of_python(scored):
     assert 0 < scored.scores["seconds"] < 0.1
 
 
+@pytest.mark.parametrize(
+    ("jobs", "own", "given"), [(1, None, 0), (2, None, 3), (9, None, 1), (2, "5", 5)]
+)
+def test_runs_at_the_same_time_share_the_cores(
+    jobs, own, given, toys, features, labels, tmp_path, monkeypatch
+):
+    """Unless the environment says how many threads there are to be."""
+    monkeypatch.setattr("ancestryvi.evaluate.benchmark.n_threads", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if own is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", own)
+    (run,) = run_benchmark(
+        features, labels, {"m": toys.Threads()}, seeds=1, folder=tmp_path / "runs", jobs=jobs
+    )
+    assert run.error is None
+    assert (run.embedding == given).all()
+
+
 # ---- failures ----------------------------------------------------------------------------------
 
 

@@ -85,3 +85,12 @@ class Flat(Halves):
         super().fit(X)
         self.embedding_ = self.embedding_[:, :1]
         return self
+
+
+class Threads(Halves):
+    """A map that tells how many threads its libraries may take, 0 for any number."""
+
+    def fit(self, X, y=None):
+        super().fit(X)
+        self.embedding_[:] = int(os.environ.get("OMP_NUM_THREADS", 0))
+        return self
