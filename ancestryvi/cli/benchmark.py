@@ -62,8 +62,8 @@ benchmark_options = [
         type=click.IntRange(1),
         default=1,
         show_default=True,
-        help="Runs at the same time, each with its share of the cores. With more than one the seconds "
-        "mean less.",
+        help="Runs at the same time, each with its share of the cores. With more than one the "
+        "seconds mean less.",
     ),
     click.option(
         "--out",
