@@ -141,6 +141,8 @@ class Artifact:
             If a file is missing or damaged, or the format is newer than this version reads.
         """
         directory = Path(path)
+        if not directory.exists():
+            raise ModelFormatError(f"{directory} does not exist; check the name and the folder.")
         if not (directory / MODEL_FILE).is_file():
             inside = directory / "model"
             meant = inside if (inside / MODEL_FILE).is_file() else "the one that `embed` wrote"

@@ -8,13 +8,16 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
 import click
 
 from ancestryvi.exceptions import AncestryVIError
+
+MOST_LISTED = 10
+"""Samples that a note names; `qc.tsv` names all."""
 
 
 def say(message: str) -> None:
@@ -25,6 +28,12 @@ def say(message: str) -> None:
 def counted(number: int, noun: str) -> str:
     """A number with a noun: 1 sample, 2,504 samples."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first ten names, and how many more there are."""
+    more = len(names) - MOST_LISTED
+    return ", ".join(names[:MOST_LISTED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def verb(function: Callable[..., None]) -> Callable[..., None]:

@@ -10,6 +10,7 @@ import click
 from ancestryvi.cli.common import (
     Notes,
     Stopwatch,
+    counted,
     filter_options,
     force_option,
     input_option,
@@ -303,9 +304,10 @@ def _embed(
             )
     history = getattr(model, "history_", {})
     asked = parameters["n_clusters"]
-    n_empty = 0 if asked == "auto" else min(asked, len(scores)) - model.n_clusters_
+    n_fitted = len(scores) if model.pca_ is None else int(model.pca_.fit_samples_.sum())
+    n_empty = 0 if asked == "auto" else min(asked, n_fitted) - model.n_clusters_
     if n_empty > 0 and classes is None and parameters["prior"] in ("auto", "mixture"):
-        notes.add(f"{n_empty} of the clusters asked for own no sample and were dropped.")
+        notes.add(f"{counted(n_empty, 'cluster')} without a sample dropped of those asked for.")
     if cohort.not_selected:
         rows = pd.DataFrame(cohort.not_selected, columns=QC_COLUMNS)
         qc = pd.concat([rows, qc], ignore_index=True)

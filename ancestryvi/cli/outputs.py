@@ -24,6 +24,7 @@ from ancestryvi.evaluate import (
     assignment_entropy,
     clustering_metrics,
     map_metrics,
+    reference_accuracy,
     reference_line,
 )
 from ancestryvi.report import (
@@ -159,11 +160,27 @@ class Result:
         }
         found |= clustering_metrics(truth, self.labels[placed])
         found |= map_metrics(self.embedding[placed], self.scores[placed], truth)
+        if self.background is not None:
+            found |= self._among_reference(truth, placed)
         group = nested_group(self.cohort.labels, self.cohort.label_columns)
         if group is not None:
             groups = self.cohort.labels[group].to_numpy(object)[placed]
             found[f"perfect_split_into_{group}"] = reference_line(truth, groups)
         return found
+
+    def _among_reference(
+        self, truth: NDArray[np.object_], placed: NDArray[np.bool_]
+    ) -> dict[str, float]:
+        """Neighbour accuracy by the labels of the reference map; NaN if it has none of these."""
+        assert self.background is not None
+        column = self.cohort.label_column
+        if column not in self.background:
+            column = "cluster"
+        known = self.background[column]
+        if column == "cluster" and self.class_names is None:
+            known = pd.Series([None] * len(known))
+        places = self.background[self.coordinates]
+        return reference_accuracy(self.embedding[placed], truth, places, known)
 
 
 def write_result(

@@ -14,6 +14,7 @@ from ancestryvi.cli.common import (
     force_option,
     input_option,
     labels_options,
+    listed,
     options,
     say,
     verb,
@@ -126,6 +127,15 @@ def _project(
             f"{counts['absent']:,} are absent, and {counts['ambiguous']:,} ambiguous (A/T or C/G "
             "with alleles swapped)."
         )
+    far = [name for name, is_far in zip(cohort.sample_ids, placed.beyond, strict=True) if is_far]
+    if far:
+        detail = f"farther from every cluster than any fitted sample: {', '.join(far)}"
+        rows.append(("samples", "beyond the clusters", n_samples, 0, n_samples, detail))
+        notes.add(
+            f"{counted(len(far), 'sample')} farther from every cluster than any that the model was "
+            f"fitted on, perhaps of an ancestry that it lacks, whatever their probabilities: "
+            f"{listed(far)}."
+        )
     n_fitted = int(placed.fitted.sum())
     if n_fitted:
         notes.add(
@@ -174,22 +184,36 @@ def _account_for_calls(
     call_rate: Any, smallest: float, cohort: Any, rows: list[Any], notes: Notes
 ) -> None:
     """Name the samples without calls, which have no place, and those with few, which have one."""
+    import numpy as np
+
+    from ancestryvi.exceptions import SampleError
+
     rates = list(zip(cohort.sample_ids, call_rate, strict=True))
-    silent = ", ".join(name for name, rate in rates if rate == 0)
-    few = ", ".join(name for name, rate in rates if 0 < rate < smallest)
-    n_silent = int((call_rate == 0).sum())
-    n_few = int((call_rate < smallest).sum()) - n_silent
-    n_placed = len(rates) - n_silent
-    detail = "none of the matched variants called" + (f": {silent}" if silent else "")
-    rows.append(("samples", "no calls", len(rates), n_silent, n_placed, detail))
-    detail = f"{n_few} with less than {smallest:g} of the matched variants called, placed as well"
-    detail += f": {few}" if few else ""
+    silent = [name for name, rate in rates if rate == 0]
+    few = [name for name, rate in rates if 0 < rate < smallest]
+    if len(silent) == len(rates):
+        raise SampleError(
+            f"None of the {counted(len(rates), 'sample')} has a call at the variants that are in "
+            "the model, so none can be placed; check that the genotypes are filled in."
+        )
+    n_placed = len(rates) - len(silent)
+    detail = "none of the matched variants called" + (f": {', '.join(silent)}" if silent else "")
+    rows.append(("samples", "no calls", len(rates), len(silent), n_placed, detail))
+    detail = (
+        f"{len(few)} with less than {smallest:g} of the matched variants called, placed as well"
+    )
+    detail += f": {', '.join(few)}" if few else ""
     rows.append(("samples", "sample call rate", n_placed, 0, n_placed, detail))
     if silent:
-        have = "has" if n_silent == 1 else "have"
-        notes.add(f"{counted(n_silent, 'sample')} {have} no call at these variants: {silent}.")
-    if few:
+        have = "has" if len(silent) == 1 else "have"
         notes.add(
-            f"{counted(n_few, 'sample')} with calls at less than {smallest:g} of these variants, "
-            f"placed by what is known, nearer the middle the less that is: {few}."
+            f"{counted(len(silent), 'sample')} {have} no call at the model's variants: "
+            f"{listed(silent)}."
+        )
+    if few:
+        median = float(np.median(call_rate[(call_rate > 0) & (call_rate < smallest)]))
+        notes.add(
+            f"{counted(len(few), 'sample')} with calls at less than {smallest:g} of the model's "
+            f"variants (median {median:.2g}), placed by what is known, nearer the middle the less "
+            f"that is, and given to one of its clusters in any case: {listed(few)}."
         )

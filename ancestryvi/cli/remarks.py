@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ancestryvi.cli.common import Notes, counted, say
+from ancestryvi.cli.common import Notes, counted, listed, say
 from ancestryvi.cli.components import UNRELATED
 from ancestryvi.preprocess import GenotypePCA
 
@@ -32,7 +32,9 @@ def remark_on_components(pca: GenotypePCA, parameters: Mapping[str, Any], notes:
     )
     for row in qc[(qc["scope"] == "samples") & (qc["dropped"] > 0)].to_dict("records"):
         dropped = counted(row["dropped"], "sample")
-        notes.add(f"{dropped} set aside, {row['step']}: {row['detail']}.")
+        why, colon, names = str(row["detail"]).partition(": ")
+        named = f"{why}{colon}{listed(names.split(', ') if names else [])}"
+        notes.add(f"{dropped} set aside, {row['step']}: {named}.")
     called = qc[qc["step"] == "variant call rate"].iloc[-1]
     if called["dropped"] > called["before"] / 2:
         notes.add(

@@ -101,7 +101,8 @@ class AncestryEstimator(
         self._fitted = self._learn(features[fitted], random, codes)
         if self.pca_ is not None:
             codes = argmax(self._fitted.probabilities(features[fitted]))
-            self._score_prior = ScorePrior.of_clusters(features[fitted], codes)
+            noise = placed.unseen.variance / placed.unseen.units**2
+            self._score_prior = ScorePrior.of_clusters(features[fitted], codes, noise)
         return self._read_out(features, placed.unseen)
 
     @property
@@ -298,8 +299,19 @@ class AncestryEstimator(
             whole_spread(self._fitted, scores, places, unseen),
             scores,
             placed.fitted,
+            self._beyond(placed),
             match,
         )
+
+    def _beyond(self, placed: Placement) -> NDArray[np.bool_]:
+        """Which samples are farther from every cluster than any that was fitted."""
+        prior = self._score_prior
+        if prior is None:
+            return np.zeros(len(placed.scores), bool)
+        beyond = ~placed.fitted & (prior.distances(placed.scores) > prior.reach)
+        for rows, *_ in placed.unseen.groups:
+            beyond[rows] = False
+        return beyond
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probability of each cluster, or of each label after a fit with labels.

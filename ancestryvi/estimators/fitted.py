@@ -256,6 +256,9 @@ class Projection:
         The PC scores that they were placed by.
     fitted : ndarray of shape (n_samples,), bool
         Whether their calls are all those of a sample that the components were fitted on.
+    beyond : ndarray of shape (n_samples,), bool
+        Whether their scores are farther from every cluster than those of any fitted sample. Not
+        said of samples that much is missing of, nor by a model of features.
     match : VariantMatch or None
         How their variants matched the fitted ones; None for a model of features.
     """
@@ -266,4 +269,5 @@ class Projection:
     spread: NDArray[np.float64]
     scores: NDArray[np.float64]
     fitted: NDArray[np.bool_]
+    beyond: NDArray[np.bool_]
     match: VariantMatch | None

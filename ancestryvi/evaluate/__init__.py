@@ -6,6 +6,7 @@ from ancestryvi.evaluate.metrics import (
     clustering_metrics,
     confidence_interval,
     map_metrics,
+    reference_accuracy,
     reference_line,
 )
 from ancestryvi.evaluate.runs import Run, median_run, run_table, summary_table
@@ -20,6 +21,7 @@ __all__ = [
     "map_metrics",
     "median_run",
     "mmd",
+    "reference_accuracy",
     "reference_line",
     "run_benchmark",
     "run_table",

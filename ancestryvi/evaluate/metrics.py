@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from sklearn import metrics
 from sklearn.metrics.cluster import contingency_matrix
-from sklearn.neighbors import NearestNeighbors
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from ancestryvi.exceptions import LabelError, SampleError
 
@@ -181,6 +181,50 @@ def map_metrics(
         scores["knn_accuracy"] = _knn_accuracy(Z[kept], codes[kept], k)
         scores["knn_neighbors"] = k
     return scores
+
+
+def reference_accuracy(
+    embedding: ArrayLike,
+    labels: Iterable[object],
+    reference: ArrayLike,
+    reference_labels: Iterable[object],
+    *,
+    n_neighbors: int = 20,
+) -> dict[str, float]:
+    """How well samples that were placed on a reference map are labelled by their neighbours there.
+
+    Parameters
+    ----------
+    embedding, reference : array-like of shape (n_samples, n_components)
+        Coordinates of the samples and of those of the map; NaN for one that was not placed.
+    labels, reference_labels : iterable of length n_samples
+        As for `map_metrics`.
+    n_neighbors : int, default=20
+        K, lowered to less than half of the labelled reference samples.
+
+    Returns
+    -------
+    scores : dict
+        ``knn_accuracy``, the share of labelled samples whose K nearest labelled reference samples
+        vote for their label (NaN without any of either), with ``knn_neighbors``.
+
+    Examples
+    --------
+    >>> line = [[0.0], [1.0], [3.0], [10.0], [11.0], [13.0]]
+    >>> reference_accuracy([[2.0], [9.0]], ["a", "a"], line, ["a", "a", "a", "b", "b", "b"])
+    {'knn_accuracy': 0.5, 'knn_neighbors': 2}
+    """
+    new, old = (np.asarray(points, dtype=np.float64) for points in (embedding, reference))
+    own, known = list(labels), list(reference_labels)
+    codes, is_labelled = label_codes([*own, *known])
+    usable = is_labelled & np.isfinite(np.concatenate([new, old])).all(axis=1)
+    of_new, of_old = usable[: len(new)], usable[len(new) :]
+    k = _lowered(n_neighbors, int(of_old.sum()))
+    accuracy = float("nan")
+    if k and of_new.any():
+        votes = KNeighborsClassifier(k).fit(old[of_old], codes[len(new) :][of_old])
+        accuracy = float(np.mean(votes.predict(new[of_new]) == codes[: len(new)][of_new]))
+    return {"knn_accuracy": accuracy, "knn_neighbors": k}
 
 
 def confidence_interval(values: ArrayLike) -> tuple[float, float]:

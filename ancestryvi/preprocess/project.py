@@ -58,12 +58,13 @@ def align(
     match = match_variants(reference, genotypes.variants)
     n_usable, n_reference = int((match.index >= 0).sum()), len(reference)
     if n_usable < MIN_OVERLAP * n_reference:
-        counts = ", ".join(f"{n} {name}" for name, n in match.counts().items()).replace("_", " ")
+        counts = match.counts()
         raise OverlapError(
-            f"Only {n_usable} of the model's {n_reference} variants can be used ({counts}), and at "
-            f"least {MIN_OVERLAP:.0%} are needed. Read all of the file if --region or --variants "
-            "left some out, check that both use the same genome build and real alleles (not "
-            "placeholders), or fit the model on the variants both have."
+            f"Only {n_usable:,} of the model's {n_reference:,} variants can be used: "
+            f"{counts['absent']:,} are absent, and {counts['ambiguous']:,} ambiguous (A/T or C/G "
+            f"with alleles swapped). At least {MIN_OVERLAP:.0%} are needed. Read all of the file "
+            "if --region or --variants left some out, check that both use the same genome build "
+            "and real alleles (not placeholders), or fit the model on the variants both have."
         )
     return match
 

@@ -40,15 +40,20 @@ class ScorePrior:
         Within parts, in the mean over samples.
     widths : ndarray of shape (n_parts,)
         Variance of each part over that mean.
+    reach : ndarray of shape ()
+        Largest of the `distances` of the samples that it was made of.
     """
 
     weights: NDArray[np.float64]
     means: NDArray[np.float64]
     covariance: NDArray[np.float64]
     widths: NDArray[np.float64]
+    reach: NDArray[np.float64] = field(default_factory=lambda: np.array(np.inf))
 
     @classmethod
-    def of_clusters(cls, scores: NDArray[np.float64], codes: NDArray[np.int64]) -> Self:
+    def of_clusters(
+        cls, scores: NDArray[np.float64], codes: NDArray[np.int64], noise: NDArray[np.float64]
+    ) -> Self:
         """That of samples in clusters.
 
         Parameters
@@ -56,11 +61,15 @@ class ScorePrior:
         scores : ndarray of shape (n_samples, n_components)
         codes : ndarray of shape (n_samples,)
             Cluster of each sample.
+        noise : ndarray of shape (n_components,)
+            Variance that the scores of new samples have by noise, above 0. The covariance is no
+            less: components follow the noise of the samples that they were computed from, which
+            therefore seem closer together.
 
         Examples
         --------
         >>> scores = np.array([[0.0, 1.0], [0.0, 3.0], [9.0, 5.0]])
-        >>> prior = ScorePrior.of_clusters(scores, np.array([0, 0, 4]))
+        >>> prior = ScorePrior.of_clusters(scores, np.array([0, 0, 4]), np.full(2, 0.1))
         >>> prior.means.tolist()
         [[0.0, 2.0], [9.0, 5.0]]
         """
@@ -68,12 +77,26 @@ class ScorePrior:
         members = np.eye(len(sizes))[part].T
         means = members @ scores / sizes[:, None]
         off = scores - means[part]
-        covariance = off.T @ off / len(scores)
+        unit = np.sqrt(noise)
+        squares, axes = np.linalg.eigh((off / unit).T @ (off / unit) / len(scores))
+        covariance = axes * squares.clip(min=1.0) @ axes.T * np.outer(unit, unit)
         variances = np.diag(covariance)
-        ratios = np.divide(off**2, variances, out=np.ones_like(off), where=variances > 0.0)
-        sums = members @ ratios.mean(axis=1)
+        sums = members @ (off**2 / variances).mean(axis=1)
         widths = (sums + PSEUDO_SAMPLES) / (sizes + PSEUDO_SAMPLES)
-        return cls(sizes / len(scores), means, covariance, widths)
+        prior = cls(sizes / len(scores), means, covariance, widths)
+        return replace(prior, reach=np.array(prior.distances(scores).max()))
+
+    def distances(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Squared Mahalanobis distance of each score from the nearest part, shape (n_samples,).
+
+        NaN for a sample without scores.
+        """
+        white = np.linalg.inv(np.linalg.cholesky(self.covariance)).T
+        nearest = np.full(len(scores), np.inf)
+        for mean, width in zip(self.means, self.widths, strict=True):
+            off = np.square((scores - mean) @ white).sum(axis=1) / width
+            nearest = np.minimum(nearest, off)
+        return nearest
 
     def beside_noise(self, units: NDArray[np.float64], variance: float) -> Self:
         """That of the scores times units, of shape (n_components,), less noise of this variance."""

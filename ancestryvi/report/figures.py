@@ -108,7 +108,7 @@ def embedding_figure(
     if background is not None:
         reference = placed(background, coordinates)
         points = reference[list(coordinates)].to_numpy(dtype=np.float64)
-        scatter(axes, points, REFERENCE_STYLE, max(area / 2, 4), "reference map")
+        scatter(axes, points, REFERENCE_STYLE, max(area / 2, 4), "reference map", zorder=0.5)
         extras["reference map"] = REFERENCE_STYLE
         known = reference_names(reference)
         if known is not None:
@@ -148,7 +148,15 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         figure.savefig(path, dpi=200, metadata=metadata)
 
 
-def scatter(axes: Axes, xy: NDArray[np.float64], style: Style, area: float, label: str) -> None:
+def scatter(
+    axes: Axes,
+    xy: NDArray[np.float64],
+    style: Style,
+    area: float,
+    label: str,
+    *,
+    zorder: float = 1.0,
+) -> None:
     marker, scale = _MARKERS[style.marker]
     axes.scatter(
         xy[:, 0],
@@ -158,6 +166,7 @@ def scatter(axes: Axes, xy: NDArray[np.float64], style: Style, area: float, labe
         marker=marker,
         alpha=0.85,
         linewidths=0,
+        zorder=zorder,
         label=label,
         rasterized=len(xy) > MAX_VECTOR,
     )
@@ -240,7 +249,7 @@ def _write_names(
             ha="center",
             va="center",
             path_effects=halo,
-            zorder=5,
+            zorder=5 if name in styles else 0.8,  # names of a reference lie under new samples
         )
         for name, (x, y) in anchors.items()
     ]

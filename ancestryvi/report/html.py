@@ -61,7 +61,8 @@ _METRICS: Final = {
     "trustworthiness_neighbors": ("Neighbours ranked", "per sample, for the trustworthiness"),
     "knn_accuracy": (
         "Neighbour accuracy",
-        "share of samples whose neighbours vote for their label",
+        "share of samples whose neighbours vote for their label; if projected, those on the "
+        "reference map",
     ),
     "knn_neighbors": ("Neighbours voting", "per sample, for the neighbour accuracy"),
 }
@@ -134,7 +135,9 @@ def _headline(content: ReportContent, shown: pd.DataFrame, colour: Colouring) ->
         "reference samples": None if reference is None else len(reference),
         "variants": content.n_variants,
         "principal components": content.n_components,
-        "clusters": len(categories(shown["cluster"])),
+        "clusters": len(categories(shown["cluster"]))
+        if content.probabilities is None
+        else content.probabilities.shape[1],
     }
     if colour.column != "cluster":
         facts[f"labels ({colour.column})"] = len(colour.categories)

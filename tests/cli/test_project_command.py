@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from ancestryvi import AncestryDDVI
 from ancestryvi.cli.outputs import OUTPUTS
 from ancestryvi.estimators import AncestryEstimator
+from ancestryvi.evaluate import reference_accuracy
 
 MAP = ["ddvi1", "ddvi2"]
 
@@ -90,7 +91,7 @@ def test_a_sample_without_calls_is_listed_without_a_place(project, cohort, tmp_p
     placed, stderr = project(cohort.with_calls(calls).vcf(tmp_path / "silent.vcf"))
     assert placed.loc[2, [*MAP, "cluster", "probability", "spread", "entropy"]].isna().all()
     assert placed.drop(index=2)[MAP].notna().all(axis=None)
-    assert "1 sample has no call at these variants: A02" in stderr
+    assert "1 sample has no call at the model's variants: A02" in stderr
     qc = pd.read_csv(tmp_path / "placed" / "qc.tsv", sep="\t").set_index("step")
     assert qc.loc["no calls", ["before", "dropped", "kept"]].tolist() == [40, 1, 39]
     assert qc.loc["no calls", "detail"].endswith(": A02")
@@ -101,8 +102,9 @@ def test_samples_of_few_calls_are_named_and_placed(project, cohort, embedded, tm
     calls[[2, 11], ::2] = -1
     placed, stderr = project(cohort.with_calls(calls).vcf(tmp_path / "poor.vcf"))
     assert placed[MAP].notna().all(axis=None)
-    assert "Note: 2 samples with calls at less than 0.9 of these variants" in stderr
-    assert "nearer the middle the less that is: A02, B01." in stderr
+    assert "Note: 2 samples with calls at less than 0.9 of the model's variants" in stderr
+    assert "(median 0.5), placed" in stderr
+    assert "one of its clusters in any case: A02, B01." in stderr
     scores = pd.read_csv(tmp_path / "placed" / "pcs.tsv", sep="\t", index_col="sample_id")
     of_posterior = AncestryDDVI.load(embedded.out / "model")._fitted.spread(scores.to_numpy())
     more = placed["spread"].to_numpy() > 1.001 * of_posterior  # what is missing adds to it
@@ -139,9 +141,38 @@ def test_names_of_other_samples_are_refused(run, embedded, tmp_path):
 
 
 def test_labels_give_metrics(project, embedded, tmp_path, cohort):
+    """Neighbours are those of the reference map, where half of the samples have a label."""
     placed, _ = project(embedded.vcf, "--labels", cohort.labels(tmp_path / "labels.tsv"))
     assert list(placed["population"]) == cohort.populations
-    assert json.loads((tmp_path / "placed" / "metrics.json").read_text())["n_labelled"] == 40
+    scores = json.loads((tmp_path / "placed" / "metrics.json").read_text())
+    assert scores["n_labelled"] == 40
+    reference = embedded.table("embedding.tsv")
+    expected = reference_accuracy(
+        placed[MAP], cohort.populations, reference[MAP], reference["population"]
+    )
+    assert scores["knn_neighbors"] == expected["knn_neighbors"] == 9
+    assert scores["knn_accuracy"] == pytest.approx(expected["knn_accuracy"])
+
+
+def test_without_any_call_nothing_is_placed(run, cohort, embedded, tmp_path):
+    silent = cohort.with_calls(np.full_like(cohort.dosages, -1)).vcf(tmp_path / "silent.vcf")
+    result = run("project", embedded.out / "model", silent, "--out", tmp_path / "placed")
+    assert result.exit_code == 1
+    assert "None of the 40 samples has a call at the variants" in result.stderr
+    assert not (tmp_path / "placed").exists()
+
+
+def test_samples_beyond_every_cluster_are_named(project, cohort, tmp_path):
+    """All their calls the other way round: a population that nobody has seen."""
+    calls = np.where(cohort.dosages < 0, -1, 2 - cohort.dosages)
+    rows = [0, 1, 2]
+    placed, stderr = project(cohort.with_calls(calls).take(rows).vcf(tmp_path / "other.vcf"))
+    assert placed[MAP].notna().all(axis=None)
+    assert "Note: 3 samples farther from every cluster than any that the model was" in stderr
+    assert "whatever their probabilities: A00, A01, A02." in stderr
+    qc = pd.read_csv(tmp_path / "placed" / "qc.tsv", sep="\t").set_index("step")
+    assert qc.loc["beyond the clusters", ["before", "dropped", "kept"]].tolist() == [3, 0, 3]
+    assert qc.loc["beyond the clusters", "detail"].endswith(": A00, A01, A02")
 
 
 def test_scores_on_a_model_of_scores(run, run_quick, embedded, tmp_path):
@@ -208,5 +239,5 @@ def test_the_wrong_kind_of_input(fails, embedded):
 def test_no_model(fails, embedded, tmp_path):
     (tmp_path / "empty").mkdir()
     fails("project", tmp_path / "empty", embedded.vcf, says=("is no model directory",))
-    fails("project", tmp_path / "nowhere", embedded.vcf, says=("is no model directory",))
+    fails("project", tmp_path / "nowhere", embedded.vcf, says=("nowhere does not exist",))
     fails("project", embedded.out, embedded.vcf, says=("/model.",))

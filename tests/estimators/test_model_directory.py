@@ -233,7 +233,7 @@ def test_damage_is_found(case, saved_genotypes):
 
 
 def test_a_path_that_is_no_directory(tmp_path):
-    with pytest.raises(ModelFormatError, match="is no model directory"):
+    with pytest.raises(ModelFormatError, match="does not exist"):
         AncestryDDVI.load(tmp_path / "nowhere")
 
 

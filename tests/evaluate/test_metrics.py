@@ -14,6 +14,7 @@ from ancestryvi.evaluate import (
     clustering_metrics,
     confidence_interval,
     map_metrics,
+    reference_accuracy,
     reference_line,
 )
 from ancestryvi.evaluate import metrics as module
@@ -253,3 +254,30 @@ def test_one_value_has_no_width_and_none_is_refused():
     assert math.isnan(half_width)
     with pytest.raises(ValueError, match="0 values"):
         confidence_interval([])
+
+
+# ---- on a reference map ------------------------------------------------------------------------
+
+
+def test_neighbours_on_a_reference_map_vote_as_a_classifier_does():
+    rng = np.random.default_rng(8)
+    reference, new = rng.normal(size=(80, 2)), rng.normal(size=(30, 2))
+    known = np.where(reference[:, 0] > 0, "b", "a").astype(object)
+    known[::7] = None
+    reference[5] = np.nan
+    own = np.where(new[:, 0] > 0, "b", "c").astype(object)
+    own[:4] = None
+    new[10] = np.nan
+    usable = ~pd.isna(known) & np.isfinite(reference).all(axis=1)
+    scored = ~pd.isna(own) & np.isfinite(new).all(axis=1)
+    votes = KNeighborsClassifier(20).fit(reference[usable], known[usable].astype(str))
+    expected = np.mean(votes.predict(new[scored]) == own[scored])
+    found = reference_accuracy(new, own, reference, known)
+    assert 0.1 < expected < 0.9
+    assert found == {"knn_accuracy": pytest.approx(expected), "knn_neighbors": 20}
+
+
+def test_without_labels_on_the_reference_map_there_is_no_accuracy():
+    found = reference_accuracy([[0.0], [1.0]], ["a", "b"], [[0.0], [1.0]], [None, None])
+    assert math.isnan(found["knn_accuracy"])
+    assert found["knn_neighbors"] == 0
