@@ -322,7 +322,7 @@ def test_half_of_the_variants_is_enough_and_one_less_is_not(model, newcomers):
     message = str(caught.value)
     assert f"Only {n_half - 1} of the model's {n_fitted} variants can be used" in message
     assert f"{n_fitted - n_half + 1} are absent" in message
-    assert "at least 50% are needed" in message
+    assert "At least 50% are needed" in message
 
 
 def test_ambiguous_variants_are_not_used(make_genotypes):
