@@ -53,6 +53,7 @@ def _describe_model(path: Path) -> dict[str, Any]:
     facts |= {
         "variants read": pca.n_features_in_,
         "variants used": len(pca.variants_),
+        "samples that components were fitted on": int(pca.fit_samples_.sum()),
         "components": len(pca.components_),
         "components that are at least half signal": pca.n_signal_,
         "components that stand out from noise": pca.n_structure_,

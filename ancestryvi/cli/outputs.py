@@ -19,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ancestryvi import __version__
+from ancestryvi.cli.clusters import cluster_table
 from ancestryvi.cli.inputs import Cohort
 from ancestryvi.evaluate import (
     assignment_entropy,
@@ -32,12 +33,14 @@ from ancestryvi.report import (
     embedding_figure,
     nested_group,
     save_figure,
+    trailing_labels,
     write_report,
 )
 
 OUTPUTS = (
     "embedding.tsv",
     "responsibilities.tsv",
+    "clusters.tsv",
     "pcs.tsv",
     "qc.tsv",
     "embedding.png",
@@ -141,6 +144,16 @@ class Result:
             table[name] = self.cohort.labels[name].to_numpy()
         return table
 
+    def cluster_table(self, table: pd.DataFrame) -> pd.DataFrame:
+        """What each cluster holds, by the labels of the reference map if it has some."""
+        known, column = table, self.cohort.label_column
+        if self.background is not None and (kept := trailing_labels(self.background)):
+            known, column = self.background, kept[0]
+        numbers = pd.RangeIndex(self.probabilities.shape[1])
+        names = numbers if self.class_names is None else pd.Index(self.class_names)
+        labels = None if column is None else known[column]
+        return cluster_table(table["cluster"], names, known["cluster"], labels)
+
     def responsibilities(self, prefix: str = "") -> pd.DataFrame:
         """Probability of every cluster, by its class or by its number after the prefix."""
         numbers = [f"{prefix}{k}" for k in range(self.probabilities.shape[1])]
@@ -195,6 +208,7 @@ def write_result(
     write_tsv(directory / "embedding.tsv", table)
     responsibilities = result.responsibilities("cluster")
     write_tsv(directory / "responsibilities.tsv", pd.concat([ids, responsibilities], axis=1))
+    write_tsv(directory / "clusters.tsv", result.cluster_table(table))
     names = [f"PC{i + 1}" for i in range(result.scores.shape[1])]
     scores = pd.DataFrame(result.scores, columns=names)
     write_tsv(directory / "pcs.tsv", pd.concat([ids, scores], axis=1))

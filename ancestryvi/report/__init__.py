@@ -6,7 +6,7 @@ from ancestryvi.report.content import ReportContent
 from ancestryvi.report.figures import embedding_figure, save_figure
 from ancestryvi.report.html import write_report
 from ancestryvi.report.palette import Style, category_styles
-from ancestryvi.report.table import Colouring, colouring, nested_group
+from ancestryvi.report.table import Colouring, colouring, nested_group, trailing_labels
 
 __all__ = [
     "Colouring",
@@ -21,6 +21,7 @@ __all__ = [
     "maps_figure",
     "nested_group",
     "save_figure",
+    "trailing_labels",
     "write_comparison",
     "write_report",
 ]

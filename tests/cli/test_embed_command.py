@@ -54,6 +54,20 @@ def test_responsibilities(embedded, cohort):
     assert_allclose(values.max(axis=1), map_["probability"])
 
 
+def test_clusters_and_what_they_hold(embedded):
+    """By a loop over clusters; half of the samples have a label."""
+    table, map_ = embedded.table("clusters.tsv"), embedded.table("embedding.tsv")
+    assert list(table["cluster"]) == list(range(map_["cluster"].max() + 1))
+    for row in table.to_dict("records"):
+        own = map_[map_["cluster"] == row["cluster"]]
+        labels = own["population"].dropna()
+        assert row["samples"] == len(own)
+        assert row["labelled"] == len(labels)
+        votes = labels.value_counts()
+        assert votes[row["label"]] == votes.max()
+        assert row["share"] == pytest.approx(votes.max() / len(labels))
+
+
 def test_spread_and_entropy_of_every_sample(embedded):
     table, p = embedded.table("embedding.tsv"), embedded.table("responsibilities.tsv")
     assert_allclose(

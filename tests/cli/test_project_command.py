@@ -127,6 +127,12 @@ def test_the_reference_map_has_the_names_it_had(project, embedded, cohort, tmp_p
     assert kept["population"][1::2].isna().all()
     new, _ = project(cohort.take(slice(0, 5)).vcf(tmp_path / "new.vcf"))
     assert "population" not in new
+    clusters = pd.read_csv(tmp_path / "placed" / "clusters.tsv", sep="\t")
+    first = embedded.table("clusters.tsv")
+    for name in ("cluster", "labelled", "label"):  # what the reference holds
+        assert clusters[name].tolist() == first[name].tolist()
+    placed = new["cluster"].value_counts().reindex(clusters["cluster"], fill_value=0)
+    assert clusters["samples"].tolist() == placed.tolist()
     report = (tmp_path / "placed" / "report.html").read_text()
     assert "<h2>Clusters by population among reference samples</h2>" in report
 
