@@ -21,7 +21,7 @@ from ancestryvi.persistence import (
     whole_directory,
 )
 from ancestryvi.preprocess import GenotypePCA
-from ancestryvi.preprocess.unseen import ScorePrior
+from ancestryvi.preprocess.score_prior import ScorePrior
 from ancestryvi.training import History
 
 SCALARS = ("input_", "elbo_", "n_iter_", "n_features_in_")

@@ -28,7 +28,8 @@ from ancestryvi.genotypes.alleles import VariantMatch
 from ancestryvi.preprocess import GenotypePCA
 from ancestryvi.preprocess.inputs import as_genotypes, as_matrix, is_path, kind_of_input
 from ancestryvi.preprocess.project import Placement
-from ancestryvi.preprocess.unseen import ScorePrior, Unseen
+from ancestryvi.preprocess.score_prior import ScorePrior
+from ancestryvi.preprocess.unseen import Unseen
 
 
 def _where(ability: str) -> Callable[[Any], bool]:

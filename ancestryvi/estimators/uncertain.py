@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestryvi.estimators.fitted import Fitted
-from ancestryvi.preprocess.unseen import ScorePrior, Unseen
+from ancestryvi.preprocess.score_prior import ScorePrior
+from ancestryvi.preprocess.unseen import Unseen
 
 
 def expected_probabilities(
